@@ -1,0 +1,1 @@
+//! Starts real NATS servers for the tests and the demo.

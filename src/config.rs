@@ -1,0 +1,180 @@
+//! The configuration: defaults < file < environment < flags, validated.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use regex::Regex;
+use reqwest::Url;
+use reqwest::header::HeaderName;
+use secrecy::SecretString;
+
+/// Everything the running exporter needs to know, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The listener.
+    pub web: Web,
+    /// What is written to the log.
+    pub log: Log,
+    /// How long a scrape may take.
+    pub scrape: Scrape,
+    /// What is asked of `JetStream` and what of it is shown.
+    pub jetstream: JetStream,
+    /// What protects the exporter and Prometheus from too much.
+    pub limits: Limits,
+    /// The servers; never empty, no two with the same name.
+    pub targets: Vec<Target>,
+}
+
+/// The listener.
+#[derive(Debug, Clone)]
+pub struct Web {
+    /// Addresses to listen on; never empty.
+    pub listen_addresses: Vec<SocketAddr>,
+    /// Whether `POST /-/reload` is answered.
+    pub enable_lifecycle: bool,
+    /// Scrapes served at the same time; more are answered 503. 0 is no limit.
+    pub max_requests: usize,
+}
+
+/// What is written to the log.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// Least severe level that is written, or a filter of `tracing-subscriber`.
+    pub level: String,
+    /// The shape of a line.
+    pub format: LogFormat,
+}
+
+/// The shape of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How long a scrape may take.
+#[derive(Debug, Clone)]
+pub struct Scrape {
+    /// Longest scrape when Prometheus announces no time-out.
+    pub timeout: Duration,
+    /// Taken off the announced time-out, for the answer to travel.
+    pub timeout_margin: Duration,
+    /// Longest wait for an endpoint of the base tier.
+    pub base_timeout: Duration,
+    /// Longest wait for an endpoint of the persistence tier.
+    pub persistence_timeout: Duration,
+}
+
+/// What is asked of `JetStream` and what of it is shown.
+#[derive(Debug, Clone)]
+pub struct JetStream {
+    /// How deep `/jsz` is asked.
+    pub detail: Detail,
+    /// Least time between two detailed `/jsz` requests to a server; zero asks at every scrape.
+    pub detail_interval: Duration,
+    /// Oldest detail that is shown; at least `detail_interval`.
+    pub detail_max_age: Duration,
+    /// Whether consumers without a durable name, and those of MQTT sessions, are summed per stream.
+    pub fold_ephemeral_consumers: bool,
+    /// Which accounts are shown.
+    pub accounts: Filter,
+    /// Which streams are shown.
+    pub streams: Filter,
+    /// Which consumers are shown.
+    pub consumers: Filter,
+    /// Keys of stream metadata that become labels of `nats_jetstream_stream_metadata_info`.
+    pub stream_metadata_labels: Vec<String>,
+    /// Keys of consumer metadata that become labels of `nats_jetstream_consumer_metadata_info`.
+    pub consumer_metadata_labels: Vec<String>,
+}
+
+/// How deep `/jsz` is asked; each level contains those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Detail {
+    /// Server and meta group.
+    Server,
+    /// Also accounts and streams with their replicas, mirrors and sources.
+    Streams,
+    /// Also consumers.
+    Consumers,
+    /// Also the replicas of consumers.
+    Replicas,
+}
+
+/// Names that are shown: those that match `include`, if any is given, and match no `exclude`.
+///
+/// The expressions are anchored at both ends.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// A name must match one of these, unless there is none.
+    pub include: Vec<Regex>,
+    /// A name must match none of these.
+    pub exclude: Vec<Regex>,
+}
+
+impl Filter {
+    /// Whether `name` is shown.
+    #[must_use]
+    pub fn allows(&self, name: &str) -> bool {
+        let matches = |expressions: &[Regex]| expressions.iter().any(|e| e.is_match(name));
+        (self.include.is_empty() || matches(&self.include)) && !matches(&self.exclude)
+    }
+}
+
+/// What protects the exporter and Prometheus from too much.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Largest body of one answer of a server, in bytes after decompression.
+    pub body_bytes: u64,
+    /// Most series of streams and consumers from one target; 0 is no limit.
+    pub series_per_target: usize,
+}
+
+/// One server.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// What `/probe?target=` and the log call it: configured, or `host:port` of the URL.
+    pub name: String,
+    /// Base address of the monitoring port, without trailing slash, credentials or query.
+    pub url: Url,
+    /// The `nats_cluster` label, when it is not to be learned.
+    pub cluster: Option<String>,
+    /// The `server` label, when it is not to be learned.
+    pub server: Option<String>,
+    /// How many other servers this one should have routes to, when it is not to be learned.
+    pub expected_peers: Option<u32>,
+    /// How to verify the server and what to show it.
+    pub tls: Tls,
+    /// Basic authentication.
+    pub basic_auth: Option<BasicAuth>,
+    /// Headers sent with every request.
+    pub headers: BTreeMap<HeaderName, SecretString>,
+}
+
+/// How to verify a server and what to show it. The files are read when the client is built.
+#[derive(Debug, Clone, Default)]
+pub struct Tls {
+    /// PEM file with the authorities to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// PEM file with the client certificate chain; together with `key_file`.
+    pub cert_file: Option<PathBuf>,
+    /// PEM file with the key of the client certificate.
+    pub key_file: Option<PathBuf>,
+    /// Name that the certificate must carry, when it is not the host of the URL.
+    pub server_name: Option<String>,
+    /// Whether any certificate will do.
+    pub insecure_skip_verify: bool,
+}
+
+/// Basic authentication.
+#[derive(Debug, Clone)]
+pub struct BasicAuth {
+    /// The user.
+    pub username: String,
+    /// The password.
+    pub password: SecretString,
+}

@@ -1,0 +1,4 @@
+//! Prometheus exporter for NATS that keeps core messaging and `JetStream` apart.
+
+pub mod config;
+pub mod tier;

@@ -1,0 +1,3 @@
+//! The program: parse, configure, run, exit code; nothing else.
+
+fn main() {}
