@@ -1,0 +1,140 @@
+//! Base tier: the connections between the servers of a cluster.
+//!
+//! A peer has several TCP connections from 2.10 on, and they come and go. So they are added up for
+//! each remote server, and what they add up to are levels, not counters: a connection takes its
+//! counts with it when it closes. Totals are with the server.
+
+use super::{Entities, Table, Topic, rows};
+use crate::nats::endpoint::Endpoint;
+use crate::nats::routez::{Remote, Routez};
+use crate::scrape::Scrape;
+use crate::tier::Tier;
+
+const TIERS: &[Tier] = &[Tier::Base];
+const NEEDS: &[Endpoint] = &[Endpoint::Varz, Endpoint::Routez];
+
+/// All routes of one server.
+pub(super) struct MeshTable;
+
+/// All routes of one server, and how many peers there should be.
+pub(super) struct Mesh<'s> {
+    routez: &'s Routez,
+    expected: Option<u64>,
+}
+
+impl Table for MeshTable {
+    const TOPIC: Topic = Topic::Route;
+    const TIERS: &'static [Tier] = TIERS;
+    const NEEDS: &'static [Endpoint] = NEEDS;
+    const LABELS: &'static [&'static str] = &["nats_cluster", "server"];
+    type Entity<'s> = Mesh<'s>;
+
+    rows! {
+        gauge "nats_route_peers", "/routez routes",
+            "Other servers of the cluster to which this one has a route."
+            => |m| m.routez.peers() as u64;
+        gauge "nats_route_peers_expected", "configuration, /varz cluster.urls, /routez",
+            "Other servers of the cluster to which this one should have a route: configured, or the larger of its configured routes less itself and the most peers of the last day."
+            => |m| m.expected;
+        gauge "nats_route_connections", "/routez routes",
+            "TCP connections to other servers of the cluster, several for each peer."
+            => |m| m.routez.routes.len() as u64;
+        gauge "nats_route_newest_start_time_seconds", "/routez routes.start",
+            "When the newest route connection was made, in seconds since the epoch: it changes when routes flap."
+            => |m| m.routez.newest_start();
+    }
+
+    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<Mesh<'s>>) {
+        for (source, snapshot) in scrape.snapshots.iter().enumerate() {
+            let Some(routez) = snapshot.base.routez() else { continue };
+            let identity = &snapshot.identity;
+            let expected = snapshot.base.expected_peers.as_ref().map(|expected| expected.count);
+            let mesh = Mesh { routez, expected };
+            entities.push(source, [&identity.cluster, &identity.server], mesh);
+        }
+    }
+}
+
+const REMOTE_LABELS: &[&str] = &["nats_cluster", "server", "remote"];
+
+/// The routes of one server to one connected peer.
+pub(super) struct RemoteTable;
+
+impl Table for RemoteTable {
+    const TOPIC: Topic = Topic::Route;
+    const TIERS: &'static [Tier] = TIERS;
+    const NEEDS: &'static [Endpoint] = NEEDS;
+    const LABELS: &'static [&'static str] = REMOTE_LABELS;
+    type Entity<'s> = Remote;
+
+    rows! {
+        gauge "nats_route_remote_connections", "/routez routes",
+            "TCP connections to the peer."
+            => |r| r.connections;
+        gauge "nats_route_pending_bytes", "/routez routes.pending_size",
+            "Bytes that wait to be written to the peer."
+            => |r| r.pending_bytes;
+        gauge "nats_route_rtt_seconds", "/routez routes.rtt",
+            "Longest round trip to the peer that was measured last on one of the connections; not refreshed while the network drops packets."
+            => |r| r.rtt_seconds;
+        gauge "nats_route_in_messages", "/routez routes.in_msgs",
+            "Messages received from the peer over the connections that are open now."
+            => |r| r.in_msgs;
+        gauge "nats_route_in_bytes", "/routez routes.in_bytes",
+            "Bytes received from the peer over the connections that are open now."
+            => |r| r.in_bytes;
+        gauge "nats_route_out_messages", "/routez routes.out_msgs",
+            "Messages sent to the peer over the connections that are open now."
+            => |r| r.out_msgs;
+        gauge "nats_route_out_bytes", "/routez routes.out_bytes",
+            "Bytes sent to the peer over the connections that are open now."
+            => |r| r.out_bytes;
+        gauge "nats_route_subscriptions", "/routez routes.subscriptions",
+            "Interest that the peer has announced."
+            => |r| r.subscriptions;
+        gauge "nats_route_remote_newest_start_time_seconds", "/routez routes.start",
+            "When the newest connection to the peer was made, in seconds since the epoch."
+            => |r| r.newest_start;
+    }
+
+    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<Remote>) {
+        for (source, snapshot) in scrape.snapshots.iter().enumerate() {
+            let Some(routez) = snapshot.base.routez() else { continue };
+            let identity = &snapshot.identity;
+            for (name, remote) in routez.remotes() {
+                entities.push(source, [&identity.cluster, &identity.server, name], remote);
+            }
+        }
+    }
+}
+
+/// Whether a peer is connected: those that are, and those that were and should be.
+pub(super) struct ConnectedTable;
+
+impl Table for ConnectedTable {
+    const TOPIC: Topic = Topic::Route;
+    const TIERS: &'static [Tier] = TIERS;
+    const NEEDS: &'static [Endpoint] = NEEDS;
+    const LABELS: &'static [&'static str] = REMOTE_LABELS;
+    type Entity<'s> = bool;
+
+    rows! {
+        gauge "nats_route_connected", "/routez routes",
+            "Whether there is a route to the peer; 0 for a peer that was connected before and is missed. No series for servers without a name, such as all before 2.9.16."
+            => |connected| *connected;
+    }
+
+    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<bool>) {
+        for (source, snapshot) in scrape.snapshots.iter().enumerate() {
+            let Some(routez) = snapshot.base.routez() else { continue };
+            let identity = &snapshot.identity;
+            for name in routez.remotes().keys() {
+                entities.push(source, [&identity.cluster, &identity.server, name], true);
+            }
+            let expected = snapshot.base.expected_peers.as_ref();
+            for name in expected.into_iter().flat_map(|expected| &expected.missing) {
+                entities.push(source, [&identity.cluster, &identity.server, name], false);
+            }
+        }
+    }
+}

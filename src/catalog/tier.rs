@@ -1,0 +1,72 @@
+//! The state of each tier of a server, and why.
+
+use super::{Entities, Table, Topic, rows};
+use crate::nats::endpoint::Endpoint;
+use crate::scrape::Scrape;
+use crate::snapshot::Snapshot;
+use crate::tier::Tier;
+use crate::verdict::{State, Verdict};
+
+/// One state of one tier of one server.
+pub(super) struct TierStateTable;
+
+impl Table for TierStateTable {
+    const TOPIC: Topic = Topic::Tier;
+    const TIERS: &'static [Tier] = &[Tier::Base, Tier::Persistence];
+    const NEEDS: &'static [Endpoint] = &Endpoint::ALL;
+    const LABELS: &'static [&'static str] = &["nats_cluster", "server", "tier", "state"];
+    type Entity<'s> = bool;
+
+    rows! {
+        gauge "nats_tier_state", "verdict",
+            "Whether a tier of the server is in this state: ok, degraded, down or unknown. No persistence series on a server without JetStream."
+            => |holds| *holds;
+    }
+
+    fn entities<'s>(scrape: &'s Scrape, tier: Tier, entities: &mut Entities<bool>) {
+        for (source, snapshot) in scrape.snapshots.iter().enumerate() {
+            let Some(verdict) = verdict(snapshot, tier) else { continue };
+            for state in State::ALL {
+                let identity = &snapshot.identity;
+                let labels = [&identity.cluster, &identity.server, tier.as_str(), state.as_str()];
+                entities.push(source, labels, verdict.state == state);
+            }
+        }
+    }
+}
+
+/// One reason for the state of one tier of one server.
+pub(super) struct TierReasonTable;
+
+impl Table for TierReasonTable {
+    const TOPIC: Topic = Topic::Tier;
+    const TIERS: &'static [Tier] = &[Tier::Base, Tier::Persistence];
+    const NEEDS: &'static [Endpoint] = &Endpoint::ALL;
+    const LABELS: &'static [&'static str] = &["nats_cluster", "server", "tier", "reason"];
+    type Entity<'s> = bool;
+
+    rows! {
+        gauge "nats_tier_reason", "verdict",
+            "Whether this reason for the state of the tier holds now. The reasons are a closed list, see the documentation."
+            => |holds| *holds;
+    }
+
+    fn entities<'s>(scrape: &'s Scrape, tier: Tier, entities: &mut Entities<bool>) {
+        for (source, snapshot) in scrape.snapshots.iter().enumerate() {
+            let Some(verdict) = verdict(snapshot, tier) else { continue };
+            for (reason, holds) in &verdict.reasons {
+                let identity = &snapshot.identity;
+                let labels = [&identity.cluster, &identity.server, tier.as_str(), *reason];
+                entities.push(source, labels, *holds);
+            }
+        }
+    }
+}
+
+fn verdict(snapshot: &Snapshot, tier: Tier) -> Option<&Verdict> {
+    match tier {
+        Tier::Base => snapshot.base.verdict.as_ref(),
+        Tier::Persistence => snapshot.persistence.as_ref()?.verdict.as_ref(),
+        Tier::Exporter => None,
+    }
+}

@@ -1,0 +1,339 @@
+//! What the exporter remembers of a target between scrapes, and nothing else
+//! does: who it is, what it was connected to, how its endpoints fared.
+//!
+//! No value of a sample is kept here. What is kept either names a series, or
+//! says how to judge what the server says now.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use crate::flight::{Failed, Outcome};
+use crate::nats::endpoint::Endpoint;
+use crate::nats::failure::Reason;
+use crate::nats::routez::Routez;
+use crate::nats::varz::Varz;
+use crate::nats::version::Version;
+
+/// How long a route peer is missed after it was last seen. A cluster that was made smaller is
+/// complete again after this, or at once when `expected_peers` is configured.
+const MISSED_FOR: Duration = Duration::from_secs(24 * 3600);
+
+/// How long a rise of the slow consumers counts as rising.
+const RISING_FOR: Duration = Duration::from_secs(300);
+
+/// Who a server said it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Learned {
+    /// New at every start of the server.
+    pub server_id: String,
+    /// As `server_name` says; equal to the id when none is configured.
+    pub server_name: String,
+    /// Nothing on a server without a cluster.
+    pub cluster: Option<String>,
+    /// Nothing when it is no version number.
+    pub version: Option<Version>,
+}
+
+impl Learned {
+    fn from(varz: &Varz) -> Option<Self> {
+        let server_id = varz.server_id.clone()?;
+        Some(Self {
+            server_name: varz.server_name.clone().unwrap_or_else(|| server_id.clone()),
+            server_id,
+            cluster: varz.cluster.name.clone().filter(|name| !name.is_empty()),
+            version: varz.version.as_deref().and_then(|text| text.parse().ok()),
+        })
+    }
+
+    /// The configured name of the server; nothing when it has none.
+    #[must_use]
+    pub fn stable_name(&self) -> Option<&str> {
+        (self.server_name != self.server_id).then_some(self.server_name.as_str())
+    }
+}
+
+/// How one endpoint of one target fared so far.
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    /// When the newest good answer was asked for.
+    pub last_success: Option<SystemTime>,
+    /// Requests that gave nothing, by reason.
+    pub failures: BTreeMap<Reason, u64>,
+    /// Fields that the exporter does not know, summed over all answers.
+    pub unknown_fields: u64,
+    /// What the log said last: nothing, well, or the reason.
+    logged: Option<Option<Reason>>,
+}
+
+/// What is remembered of one target.
+#[derive(Debug, Default)]
+pub struct Memory(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    learned: Option<Learned>,
+    /// Process that accepted connections when it was asked last.
+    accepted: Option<String>,
+    /// Process whose `JetStream` was on when it was asked last.
+    enabled: Option<String>,
+    remotes: BTreeSet<String>,
+    most_peers: Option<(u64, Instant)>,
+    slow_consumers: Option<Rise>,
+    histories: BTreeMap<Endpoint, History>,
+    dropped_series: u64,
+    unknown_fields: BTreeSet<String>,
+}
+
+#[derive(Debug)]
+struct Rise {
+    server_id: String,
+    count: u64,
+    at: Option<Instant>,
+}
+
+/// The route peers that a server should have, as far as is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ExpectedPeers {
+    /// How many.
+    pub count: u64,
+    /// Names that were seen and are not connected now.
+    pub missing: Vec<String>,
+}
+
+impl Memory {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who the server said it is when it answered last.
+    #[must_use]
+    pub fn learned(&self) -> Option<Learned> {
+        self.lock().learned.clone()
+    }
+
+    /// Learns from `/varz` who the server is. `target` is for the log.
+    pub fn learn(&self, target: &str, varz: &Varz) {
+        let Some(new) = Learned::from(varz) else { return };
+        let mut inner = self.lock();
+        match &inner.learned {
+            Some(old) if *old == new => return,
+            Some(old) if old.server_name != new.server_name || old.cluster != new.cluster => info!(
+                target_name = target,
+                old = old.server_name,
+                new = new.server_name,
+                cluster = new.cluster,
+                "the server has another name now"
+            ),
+            Some(_) => info!(target_name = target, "the server was restarted"),
+            None => debug!(target_name = target, server = new.server_name, "learned the name"),
+        }
+        inner.learned = Some(new);
+    }
+
+    /// Notes whether the process `server_id` accepts connections, and returns whether it ever did.
+    pub fn accepts(&self, server_id: &str, now: Option<bool>) -> bool {
+        Self::note(&mut self.lock().accepted, server_id, now)
+    }
+
+    /// Notes whether `JetStream` of the process `server_id` is on, and returns whether it ever was.
+    pub fn jetstream_on(&self, server_id: &str, now: Option<bool>) -> bool {
+        Self::note(&mut self.lock().enabled, server_id, now)
+    }
+
+    fn note(seen: &mut Option<String>, server_id: &str, now: Option<bool>) -> bool {
+        if now == Some(true) {
+            *seen = Some(server_id.to_owned());
+        }
+        seen.as_deref() == Some(server_id)
+    }
+
+    /// Notes the count of slow consumers, and returns whether it rose in the last five minutes.
+    pub fn slow_consumers_rise(&self, server_id: &str, count: u64, now: Instant) -> bool {
+        let mut inner = self.lock();
+        let at = match &inner.slow_consumers {
+            Some(rise) if rise.server_id == server_id && count > rise.count => Some(now),
+            Some(rise) if rise.server_id == server_id => rise.at,
+            _ => None,
+        };
+        inner.slow_consumers = Some(Rise { server_id: server_id.to_owned(), count, at });
+        at.is_some_and(|at| now - at < RISING_FOR)
+    }
+
+    /// Notes the connected peers, and returns those that should be.
+    ///
+    /// `configured` wins. Else it is the larger of two: the routes that the server itself has
+    /// configured, without one that is usually its own; and the most peers that were connected at
+    /// one time within a day.
+    pub fn expected_peers(
+        &self,
+        routez: &Routez,
+        route_urls: usize,
+        configured: Option<u32>,
+        now: Instant,
+    ) -> ExpectedPeers {
+        let connected = routez.peers() as u64;
+        let mut inner = self.lock();
+        let most = match inner.most_peers {
+            Some((most, at)) if most > connected && now - at < MISSED_FOR => (most, at),
+            _ => (connected, now),
+        };
+        inner.most_peers = Some(most);
+        let count = configured
+            .map_or_else(|| most.0.max((route_urls as u64).saturating_sub(1)), u64::from);
+        let remotes = routez.remotes();
+        inner.remotes.extend(remotes.keys().map(|name| (*name).to_owned()));
+        if connected >= count {
+            // Nobody is missing, so an old name is one that nobody has any more.
+            inner.remotes.retain(|name| remotes.contains_key(name.as_str()));
+        }
+        let missing = inner.remotes.iter().filter(|name| !remotes.contains_key(name.as_str()));
+        ExpectedPeers { count, missing: missing.cloned().collect() }
+    }
+
+    /// Notes how a request ended, and writes to the log when that is news.
+    pub fn record<T>(&self, target: &str, endpoint: Endpoint, outcome: &Outcome<T>) {
+        let mut inner = self.lock();
+        let history = inner.histories.entry(endpoint).or_default();
+        let reason = match outcome {
+            Ok(reading) => {
+                history.last_success = Some(reading.at);
+                None
+            }
+            Err(failed) => {
+                *history.failures.entry(failed.failure.reason).or_default() += 1;
+                Some(failed.failure.reason)
+            }
+        };
+        let before = history.logged.replace(reason);
+        drop(inner);
+        match (outcome, before) {
+            (Err(failed), before) => log_failure(target, endpoint, failed, before != Some(reason)),
+            (Ok(_), Some(Some(_))) => {
+                info!(target_name = target, %endpoint, tier = %endpoint.tier(), "endpoint answers again");
+            }
+            (Ok(_), _) => {}
+        }
+    }
+
+    /// Counts fields that the exporter does not know, and names each once in the log.
+    pub fn unknown_fields(&self, target: &str, endpoint: Endpoint, fields: Vec<String>) {
+        if fields.is_empty() {
+            return;
+        }
+        let mut inner = self.lock();
+        inner.histories.entry(endpoint).or_default().unknown_fields += fields.len() as u64;
+        for field in fields {
+            let numbers = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+            let parts = field.split('.').map(|part| if numbers(part) { "*" } else { part });
+            let field = parts.collect::<Vec<_>>().join(".");
+            // A server that invents names must not fill the memory.
+            if inner.unknown_fields.len() < 1_000
+                && inner.unknown_fields.insert(format!("{endpoint} {field}"))
+            {
+                debug!(target_name = target, %endpoint, field, "the server sends an unknown field");
+            }
+        }
+    }
+
+    /// Counts series that were cut.
+    pub fn dropped(&self, series: u64) {
+        self.lock().dropped_series += series;
+    }
+
+    /// Series that were cut so far.
+    #[must_use]
+    pub fn dropped_series(&self) -> u64 {
+        self.lock().dropped_series
+    }
+
+    /// How `endpoint` fared so far.
+    #[must_use]
+    pub fn history(&self, endpoint: Endpoint) -> History {
+        self.lock().histories.get(&endpoint).cloned().unwrap_or_default()
+    }
+}
+
+fn log_failure(target: &str, endpoint: Endpoint, failed: &Failed, news: bool) {
+    let (tier, elapsed) = (endpoint.tier(), humantime::format_duration(failed.elapsed));
+    let (reason, error) = (failed.failure.reason, &failed.failure);
+    if news {
+        warn!(target_name = target, %endpoint, %tier, %reason, %elapsed, "endpoint fails: {error}");
+    } else {
+        debug!(target_name = target, %endpoint, %tier, %reason, %elapsed, "endpoint still fails: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nats::decode::decode;
+
+    fn varz(id: &str, name: &str) -> Varz {
+        let text = format!(
+            r#"{{"server_id":"{id}","server_name":"{name}","version":"2.10.26","cluster":{{"name":"C"}}}}"#
+        );
+        decode(text.as_bytes()).unwrap().0
+    }
+
+    fn routez(names: &[&str]) -> Routez {
+        let routes: Vec<_> = names
+            .iter()
+            .map(|name| format!(r#"{{"remote_id":"ID{name}","remote_name":"{name}"}}"#))
+            .collect();
+        decode(format!(r#"{{"routes":[{}]}}"#, routes.join(",")).as_bytes()).unwrap().0
+    }
+
+    #[test]
+    fn identity_follows_restarts_and_renames() {
+        let memory = Memory::default();
+        memory.learn("t", &varz("A", "n1"));
+        assert_eq!(memory.learned().unwrap().stable_name(), Some("n1"));
+        memory.learn("t", &varz("B", "n1"));
+        assert_eq!(memory.learned().unwrap().server_id, "B");
+        memory.learn("t", &varz("C", "n9"));
+        assert_eq!(memory.learned().unwrap().stable_name(), Some("n9"));
+        memory.learn("t", &varz("D", "D"));
+        assert_eq!(memory.learned().unwrap().stable_name(), None);
+    }
+
+    #[test]
+    fn what_a_process_did_is_forgotten_with_it() {
+        let memory = Memory::default();
+        assert!(!memory.accepts("A", Some(false)));
+        assert!(memory.accepts("A", Some(true)));
+        assert!(memory.accepts("A", Some(false)));
+        assert!(!memory.accepts("B", Some(false)), "a new process");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_consumers_rise_for_a_while() {
+        let memory = Memory::default();
+        let start = Instant::now();
+        assert!(!memory.slow_consumers_rise("A", 5, start), "what was before is not known");
+        assert!(memory.slow_consumers_rise("A", 6, start));
+        assert!(memory.slow_consumers_rise("A", 6, start + RISING_FOR / 2));
+        assert!(!memory.slow_consumers_rise("A", 6, start + RISING_FOR));
+        assert!(!memory.slow_consumers_rise("B", 9, start + RISING_FOR), "a new process");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn missing_peers_are_named_and_forgotten() {
+        let memory = Memory::default();
+        let start = Instant::now();
+        let peers = |names: &[&str], urls, configured, at| {
+            memory.expected_peers(&routez(names), urls, configured, at)
+        };
+        assert_eq!(peers(&["n2", "n3"], 1, None, start).count, 2);
+        let lost = peers(&["n2"], 1, None, start);
+        assert_eq!((lost.count, lost.missing), (2, vec!["n3".to_owned()]));
+        let renamed = peers(&["n2", "n4"], 1, None, start);
+        assert!(renamed.missing.is_empty(), "the renamed one is there: {renamed:?}");
+        assert_eq!(peers(&["n2"], 1, None, start + MISSED_FOR).count, 1, "made smaller long ago");
+        assert_eq!(peers(&["n2"], 5, None, start).count, 4, "the configured routes");
+        assert_eq!(peers(&["n2"], 5, Some(1), start).count, 1, "the operator's word");
+    }
+}

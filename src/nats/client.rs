@@ -1,0 +1,315 @@
+//! One bounded request to a server: size limit, status, and the reason when
+//! there is no answer. Deadlines belong to the caller, which drops the future.
+
+use std::error::Error as _;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::{Certificate, Identity, Url, redirect};
+use secrecy::ExposeSecret;
+use tokio::time::Instant;
+
+use super::failure::{Failure, Reason};
+use crate::config::{Target, Tls};
+
+/// Asks one server.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: String,
+    body_bytes: u64,
+}
+
+/// A complete answer, whatever its status.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The HTTP status code.
+    pub status: u16,
+    /// The decompressed body.
+    pub body: Vec<u8>,
+    /// From sending the request to the last byte.
+    pub elapsed: Duration,
+}
+
+/// A target that no client can be built for.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// A file of the TLS settings cannot be read.
+    #[error("target \"{target}\": cannot read {file}: {source}", file = file.display())]
+    Read {
+        /// The target's name.
+        target: String,
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file of the TLS settings does not hold what it should.
+    #[error("target \"{target}\": {file} holds no {expected} in PEM format: {source}", file = file.display())]
+    Pem {
+        /// The target's name.
+        target: String,
+        /// The file.
+        file: PathBuf,
+        /// What was looked for.
+        expected: &'static str,
+        /// Why not.
+        source: reqwest::Error,
+    },
+    /// The credentials cannot stand in a header.
+    #[error("target \"{target}\": {what} has a character that an HTTP header cannot carry")]
+    Header {
+        /// The target's name.
+        target: String,
+        /// The setting, never its value.
+        what: String,
+    },
+    /// The HTTP client refuses the settings.
+    #[error("target \"{target}\": cannot build an HTTP client: {source}")]
+    Build {
+        /// The target's name.
+        target: String,
+        /// Why not.
+        source: reqwest::Error,
+    },
+}
+
+impl Client {
+    /// A client for `target`; it reads the files of the TLS settings, and connects to nothing yet.
+    pub fn new(target: &Target, body_bytes: u64) -> Result<Self, ClientError> {
+        install_crypto_provider();
+        let build = |source| ClientError::Build { target: target.name.clone(), source };
+        let mut url = target.url.clone();
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("nats-exporter/", env!("CARGO_PKG_VERSION")))
+            .default_headers(headers(target)?)
+            // A proxy would answer for a dead server, and a redirect leads to another one.
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .http1_only()
+            .tcp_nodelay(true)
+            .pool_max_idle_per_host(4)
+            .pool_idle_timeout(Duration::from_secs(90));
+        if target.url.scheme() == "https" {
+            builder = tls(builder, &target.name, &target.tls)?;
+            if let Some(name) = &target.tls.server_name {
+                // The client checks the certificate against the host of the URL. So the URL gets
+                // the wanted name, and the name leads to the real host.
+                let host = target.url.host_str().unwrap_or_default().to_owned();
+                builder = builder.dns_resolver(Arc::new(Alias { host }));
+                url.set_host(Some(name)).map_err(|_| ClientError::Header {
+                    target: target.name.clone(),
+                    what: "tls.server_name".to_owned(),
+                })?;
+            }
+        } else {
+            // Saves loading the system's trust store for nothing.
+            builder = builder.tls_certs_only([]);
+        }
+        Ok(Self {
+            http: builder.build().map_err(build)?,
+            base: url.as_str().trim_end_matches('/').to_owned(),
+            body_bytes,
+        })
+    }
+
+    /// Asks for `path`, which starts with a slash and may have a query.
+    ///
+    /// # Errors
+    /// When there is no complete answer within the size limit; a status other than 200 is no
+    /// error here.
+    pub async fn get(&self, path: &str) -> Result<Answer, Failure> {
+        let started = Instant::now();
+        let mut response = self
+            .http
+            .get(format!("{}{path}", self.base))
+            .send()
+            .await
+            .map_err(|error| describe(&error))?;
+        let status = response.status().as_u16();
+        let too_large = || {
+            Failure::new(
+                Reason::TooLarge,
+                format!("the body is larger than limits.body_bytes ({})", self.body_bytes),
+            )
+        };
+        let announced = response.content_length().unwrap_or(0);
+        if announced > self.body_bytes {
+            return Err(too_large());
+        }
+        // The announced length is the server's word: reserve a part of it and grow on evidence.
+        let mut body = Vec::with_capacity(usize::try_from(announced.min(1 << 20)).unwrap_or(0));
+        while let Some(chunk) = response.chunk().await.map_err(|error| cut(&error))? {
+            if (body.len() + chunk.len()) as u64 > self.body_bytes {
+                return Err(too_large());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Answer { status, body, elapsed: started.elapsed() })
+    }
+
+    /// Asks for `path` and takes nothing but 200 for an answer.
+    ///
+    /// # Errors
+    /// As [`Client::get`], and [`Reason::Status`].
+    pub async fn get_ok(&self, path: &str) -> Result<Answer, Failure> {
+        let answer = self.get(path).await?;
+        if answer.status == 200 {
+            Ok(answer)
+        } else {
+            let path = path.split('?').next().unwrap_or(path);
+            Err(Failure::new(
+                Reason::Status,
+                format!("{path} answered with status {}", answer.status),
+            ))
+        }
+    }
+}
+
+/// Chooses the one provider of cryptography, for the program and for the tests.
+pub fn install_crypto_provider() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // An error says that the process has one already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+}
+
+fn headers(target: &Target) -> Result<HeaderMap, ClientError> {
+    let secret = |what: &str, value: &str| {
+        let mut value = HeaderValue::from_str(value).map_err(|_| ClientError::Header {
+            target: target.name.clone(),
+            what: what.to_owned(),
+        })?;
+        value.set_sensitive(true);
+        Ok(value)
+    };
+    let mut headers = HeaderMap::new();
+    if let Some(auth) = &target.basic_auth {
+        let pair = format!("{}:{}", auth.username, auth.password.expose_secret());
+        let value = format!("Basic {}", BASE64.encode(pair));
+        headers.insert(AUTHORIZATION, secret("basic_auth", &value)?);
+    }
+    for (name, value) in &target.headers {
+        let value = secret(&format!("headers.{name}"), value.expose_secret())?;
+        headers.insert(name.clone(), value);
+    }
+    Ok(headers)
+}
+
+fn tls(
+    mut builder: reqwest::ClientBuilder,
+    target: &str,
+    tls: &Tls,
+) -> Result<reqwest::ClientBuilder, ClientError> {
+    let read = |file: &Path| {
+        std::fs::read(file).map_err(|source| ClientError::Read {
+            target: target.to_owned(),
+            file: file.to_owned(),
+            source,
+        })
+    };
+    let pem = |file: &Path, expected| {
+        let (target, file) = (target.to_owned(), file.to_owned());
+        move |source| ClientError::Pem { target, file, expected, source }
+    };
+    if let Some(file) = &tls.ca_file {
+        let authorities =
+            Certificate::from_pem_bundle(&read(file)?).map_err(pem(file, "certificate"))?;
+        builder = builder.tls_certs_only(authorities);
+    }
+    if let (Some(cert), Some(key)) = (&tls.cert_file, &tls.key_file) {
+        let mut both = read(cert)?;
+        both.push(b'\n');
+        both.extend(read(key)?);
+        let identity =
+            Identity::from_pem(&both).map_err(pem(cert, "certificate with its private key"))?;
+        builder = builder.identity(identity);
+    }
+    if tls.insecure_skip_verify {
+        builder = builder.tls_danger_accept_invalid_certs(true);
+    }
+    Ok(builder)
+}
+
+/// Looks every name up as `host`.
+struct Alias {
+    host: String,
+}
+
+impl Resolve for Alias {
+    fn resolve(&self, _: Name) -> Resolving {
+        // Literal IPv6 addresses stand in brackets in a URL. The port is a placeholder: the
+        // client puts the URL's in.
+        let host = self.host.trim_matches(['[', ']']).to_owned();
+        Box::pin(async move {
+            let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, 0)).await?.collect();
+            Ok(Box::new(addresses.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// Names the reason why a request got no answer.
+fn describe(error: &reqwest::Error) -> Failure {
+    let chain = chain(error);
+    let tls = causes(error).any(|cause| {
+        cause.is::<rustls::Error>()
+            || cause
+                .downcast_ref::<io::Error>()
+                .and_then(io::Error::get_ref)
+                .is_some_and(|inner| inner.is::<rustls::Error>())
+    });
+    let reason = if tls {
+        Reason::Tls
+    } else if chain.contains("dns error") {
+        Reason::Dns
+    } else if error.is_timeout() {
+        Reason::Timeout
+    } else if chain.contains("connection closed before message completed") {
+        Reason::Truncated
+    } else if chain.contains("parse") {
+        // Something answers on this port that does not speak HTTP.
+        Reason::Decode
+    } else {
+        Reason::Connect
+    };
+    Failure::new(reason, chain)
+}
+
+/// Names the reason why a body ended early.
+fn cut(error: &reqwest::Error) -> Failure {
+    let reason = if error.is_decode() && chain(error).contains("gzip") {
+        Reason::Decode
+    } else {
+        Reason::Truncated
+    };
+    Failure::new(reason, chain(error))
+}
+
+fn causes<'e>(
+    error: &'e reqwest::Error,
+) -> impl Iterator<Item = &'e (dyn std::error::Error + 'static)> {
+    std::iter::successors(error.source(), |cause: &&'e (dyn std::error::Error + 'static)| {
+        cause.source()
+    })
+}
+
+/// The causes of an error in one line, without the URL, which may hold a secret path.
+fn chain(error: &reqwest::Error) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    for cause in causes(error) {
+        let text = cause.to_string();
+        // Wrappers repeat the text of what they wrap.
+        if texts.last().is_none_or(|last| !last.contains(&text)) {
+            texts.push(text);
+        }
+    }
+    if texts.is_empty() { "no answer".to_owned() } else { texts.join(": ") }
+}

@@ -1,0 +1,135 @@
+//! How bodies become types: null and missing are the same, and fields that
+//! nobody knows are counted.
+
+use serde::de::{Deserialize, DeserializeOwned, Deserializer};
+
+use super::failure::{Failure, Reason};
+
+/// An answer that says which of its fields the exporter knows without showing them.
+pub trait Body: DeserializeOwned {
+    /// Paths of fields that are known and not shown, with `*` for the entries of a list
+    /// or of an object, and a final `**` for everything below.
+    const KNOWN: &'static [&'static str];
+}
+
+/// Decodes a body, and returns the paths of the fields that are new to the exporter.
+///
+/// # Errors
+/// [`Reason::Truncated`] when the text ends too early, [`Reason::Decode`] when it is not JSON
+/// or a field has another type; the message says where.
+pub fn decode<T: Body>(body: &[u8]) -> Result<(T, Vec<String>), Failure> {
+    let mut unknown = Vec::new();
+    let mut source = serde_json::Deserializer::from_slice(body);
+    let value = serde_ignored::deserialize(&mut source, |path| {
+        let path = path.to_string().replace(".?", "");
+        if !T::KNOWN.iter().any(|known| matches(known, &path)) {
+            unknown.push(path);
+        }
+    })
+    .and_then(|value| source.end().map(|()| value))
+    .map_err(|error| describe(body, &error))?;
+    Ok((value, unknown))
+}
+
+/// Decodes a body whose unknown fields are not counted, which saves time on large ones.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_quickly<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(body).map_err(|error| describe(body, &error))
+}
+
+fn describe(body: &[u8], error: &serde_json::Error) -> Failure {
+    if error.is_eof() && body.iter().any(|byte| !byte.is_ascii_whitespace()) {
+        return Failure::new(Reason::Truncated, format!("the JSON text ends too early: {error}"));
+    }
+    let html = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'<');
+    let what = if html { "HTML instead of JSON" } else { "unexpected content" };
+    Failure::new(Reason::Decode, format!("{what}: {error}"))
+}
+
+/// Whether `path` (`routes.0.rid`) is what `known` (`routes.*.rid`) describes.
+fn matches(known: &str, path: &str) -> bool {
+    let (mut known, mut path) = (known.split('.'), path.split('.'));
+    loop {
+        match (known.next(), path.next()) {
+            (Some("**"), _) | (None, None) => return true,
+            (Some(expected), Some(found)) if expected == "*" || expected == found => {}
+            _ => return false,
+        }
+    }
+}
+
+/// Takes null for the default value: servers print `"leafs": null` for an empty list.
+pub(crate) fn null_is_default<'de, D, T>(source: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::deserialize(source)?.unwrap_or_default())
+}
+
+/// A limit that is printed as −1 when there is none.
+pub(crate) fn signed_limit(limit: Option<i64>) -> Option<u64> {
+    limit.and_then(|limit| u64::try_from(limit).ok())
+}
+
+/// A limit that is printed as 18446744073709551615 when there is none.
+pub(crate) fn unsigned_limit(limit: Option<u64>) -> Option<u64> {
+    limit.filter(|limit| *limit != u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize)]
+    struct Sample {
+        #[serde(default)]
+        known: Option<u64>,
+        #[serde(default, deserialize_with = "null_is_default")]
+        list: Vec<Sample>,
+    }
+
+    impl Body for Sample {
+        const KNOWN: &'static [&'static str] = &["hidden", "list.*.hidden", "deep.**"];
+    }
+
+    #[test]
+    fn unknown_fields_are_named_and_known_ones_are_not() {
+        let body = br#"{"known":1,"hidden":2,"deep":{"a":[1]},"new":3,
+            "list":[{"hidden":1,"newer":{"x":1}}]}"#;
+        let (sample, unknown) = decode::<Sample>(body).unwrap();
+        assert_eq!((sample.known, sample.list.len()), (Some(1), 1));
+        assert_eq!(unknown, ["new", "list.0.newer"]);
+    }
+
+    #[test]
+    fn null_is_missing() {
+        let (sample, _) = decode::<Sample>(br#"{"known":null,"list":null}"#).unwrap();
+        assert_eq!((sample.known, sample.list.len()), (None, 0));
+    }
+
+    #[test]
+    fn failures_say_what_is_wrong() {
+        for (body, reason) in [
+            (&b"{\"known\":1"[..], Reason::Truncated),
+            (b"", Reason::Decode),
+            (b"<html></html>", Reason::Decode),
+            (b"{\"known\":\"one\"}", Reason::Decode),
+            (b"{} {}", Reason::Decode),
+            (b"[1]", Reason::Decode),
+        ] {
+            assert_eq!(decode::<Sample>(body).unwrap_err().reason, reason, "{body:?}");
+        }
+    }
+
+    #[test]
+    fn unlimited_is_nothing() {
+        assert_eq!(signed_limit(Some(-1)), None);
+        assert_eq!(signed_limit(Some(0)), Some(0));
+        assert_eq!(unsigned_limit(Some(u64::MAX)), None);
+        assert_eq!(unsigned_limit(Some(7)), Some(7));
+    }
+}

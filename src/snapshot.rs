@@ -1,0 +1,180 @@
+//! Everything that one probe of one target learned, with what failed and why.
+//!
+//! The two tiers are two types: what belongs to the base tier is made from
+//! [`Base`] and cannot see `JetStream`, and the other way round.
+
+use std::sync::Arc;
+
+use crate::detail::Detail;
+use crate::flight::Outcome;
+use crate::memory::{ExpectedPeers, Learned, Memory};
+use crate::nats::endpoint::Endpoint;
+use crate::nats::healthz::{Check, Health};
+use crate::nats::jsz::Jsz;
+use crate::nats::routez::Routez;
+use crate::nats::varz::{DiskIoWait, Varz};
+use crate::nats::version::Version;
+use crate::verdict::Verdict;
+
+/// Which server this is, as the labels `nats_cluster` and `server` say.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Identity {
+    /// `nats_cluster`: configured, else the cluster's name, else the server's when it has none.
+    pub cluster: String,
+    /// `server`: configured, else the server's name, else the address.
+    pub server: String,
+}
+
+/// What one probe of one target learned.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The target's name in the configuration.
+    pub target: String,
+    /// The target's address, without credentials.
+    pub url: String,
+    /// The labels.
+    pub identity: Identity,
+    /// Who the server said it is, now or when it answered last.
+    pub learned: Option<Learned>,
+    /// The base tier.
+    pub base: Base,
+    /// The persistence tier; nothing when it was not asked for.
+    pub persistence: Option<Persistence>,
+    /// How each endpoint fared that was asked for.
+    pub endpoints: Vec<Report>,
+    /// What is remembered of the target.
+    pub memory: Arc<Memory>,
+}
+
+/// The base tier of one server.
+#[derive(Debug, Default)]
+pub struct Base {
+    /// `/varz`.
+    pub varz: Option<Outcome<Varz>>,
+    /// `/routez`.
+    pub routez: Option<Outcome<Routez>>,
+    /// Whether the server accepts connections, by `/healthz`.
+    pub health: Option<Outcome<Health>>,
+    /// The version, now or when the server answered last.
+    pub version: Option<Version>,
+    /// The route peers that should be there; only with a good `/varz` and `/routez`.
+    pub expected_peers: Option<ExpectedPeers>,
+    /// The state of the tier; only when the tier was asked for.
+    pub verdict: Option<Verdict>,
+}
+
+/// The persistence tier of one server.
+#[derive(Debug, Default)]
+pub struct Persistence {
+    /// Plain `/jsz`.
+    pub jsz: Option<Outcome<Jsz>>,
+    /// Detailed `/jsz`; nothing when it is from another process than the plain one, or
+    /// `JetStream` is off.
+    pub detail: Option<Outcome<Detail>>,
+    /// The health questions from the widest inwards.
+    pub health: Option<Outcome<Health>>,
+    /// How `JetStream` waits for the disk.
+    pub disk_io_wait: Option<DiskIoWait>,
+    /// The name under which the server that answered `/jsz` leads what it leads; nothing when
+    /// it is not known for sure.
+    pub own_name: Option<String>,
+    /// The version, now or when the server answered last.
+    pub version: Option<Version>,
+    /// The state of the tier; nothing when `JetStream` is not configured.
+    pub verdict: Option<Verdict>,
+}
+
+/// How one endpoint fared in this scrape.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Which endpoint.
+    pub endpoint: Endpoint,
+    /// Nothing when it answered, else the `reason` label.
+    pub failure: Option<&'static str>,
+    /// How long the request took, in seconds.
+    pub seconds: f64,
+    /// How old what is shown is, in seconds; nothing when nothing is shown.
+    pub age_seconds: Option<f64>,
+}
+
+/// What of an outcome can be shown.
+pub fn value<T>(outcome: Option<&Outcome<T>>) -> Option<&T> {
+    outcome?.as_ref().ok().map(|reading| &reading.value)
+}
+
+impl Base {
+    /// A readable `/varz`.
+    #[must_use]
+    pub fn varz(&self) -> Option<&Varz> {
+        value(self.varz.as_ref())
+    }
+
+    /// A readable `/routez`.
+    #[must_use]
+    pub fn routez(&self) -> Option<&Routez> {
+        value(self.routez.as_ref())
+    }
+
+    /// Whether the server accepts connections; nothing when it did not say.
+    #[must_use]
+    pub fn accepts_connections(&self) -> Option<bool> {
+        value(self.health.as_ref())?.get(Check::Core).map(|checked| checked.ok)
+    }
+}
+
+/// Whether `JetStream` is there, as far as the server tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Switch {
+    /// Configured and running.
+    On,
+    /// Configured, and switched off at run time.
+    Off,
+    /// Not configured.
+    NotConfigured,
+    /// Not running, and the server does not tell why.
+    Unclear,
+}
+
+impl Persistence {
+    /// A readable plain `/jsz`.
+    #[must_use]
+    pub fn jsz(&self) -> Option<&Jsz> {
+        value(self.jsz.as_ref())
+    }
+
+    /// A readable plain `/jsz` of a server whose `JetStream` is on.
+    #[must_use]
+    pub fn running(&self) -> Option<&Jsz> {
+        self.jsz().filter(|jsz| jsz.disabled != Some(true))
+    }
+
+    /// A detail that can be shown.
+    #[must_use]
+    pub fn detail(&self) -> Option<&Detail> {
+        value(self.detail.as_ref())
+    }
+
+    /// Whether `JetStream` is on; nothing when `/jsz` did not say.
+    ///
+    /// `/jsz` says `disabled` both when it is switched off and when it is not configured. The
+    /// enabled question of `/healthz` fails only in the first case.
+    #[must_use]
+    pub fn switch(&self) -> Option<Switch> {
+        if self.running().is_some() {
+            return Some(Switch::On);
+        }
+        self.jsz()?;
+        let enabled = value(self.health.as_ref()).and_then(|health| health.get(Check::Enabled));
+        Some(match enabled {
+            Some(checked) if checked.ok => Switch::NotConfigured,
+            Some(_) => Switch::Off,
+            None => Switch::Unclear,
+        })
+    }
+
+    /// Whether `JetStream` of this server is clustered.
+    #[must_use]
+    pub fn clustered(&self) -> bool {
+        self.running().is_some_and(|jsz| jsz.meta_cluster.is_some())
+    }
+}
