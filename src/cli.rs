@@ -16,18 +16,26 @@ Every setting can also be written in the configuration file or in the environmen
 A flag goes before a variable, a variable before the file, the file before the default.
 Credentials, TLS and filters are described in docs/configuration.md.";
 
-/// Prometheus exporter for NATS that keeps core messaging and `JetStream` apart.
+const ABOUT: &str = "Prometheus exporter for NATS that keeps core messaging and JetStream apart";
+
+const TARGETS_HELP: &str = "\
+Monitoring addresses of the NATS servers, such as http://127.0.0.1:8222 or \
+n1,http://127.0.0.1:8222; they replace all configured targets \
+[default: http://127.0.0.1:8222] [env: NATS_EXPORTER_TARGETS]";
+
+const FILE_HELP: &str =
+    "Configuration file, YAML or TOML by its extension [env: NATS_EXPORTER_CONFIG_FILE]";
+
+/// What was written on the command line.
 // No `Debug`: a target may carry a password.
 #[derive(Clone, Default, Parser)]
-#[command(name = "nats-exporter", version, about, after_help = AFTER_HELP)]
+#[command(name = "nats-exporter", version, about = ABOUT, long_about = None, after_help = AFTER_HELP)]
 pub struct Flags {
-    /// Monitoring addresses of the NATS servers, such as `http://127.0.0.1:8222` or
-    /// `n1,http://127.0.0.1:8222`; they replace all configured targets
-    /// [default: <http://127.0.0.1:8222>] [env: `NATS_EXPORTER_TARGETS`]
-    #[arg(value_name = "TARGET_URL", verbatim_doc_comment)]
+    /// Servers to ask instead of the configured ones.
+    #[arg(value_name = "TARGET_URL", help = TARGETS_HELP)]
     pub targets: Vec<String>,
-    /// Configuration file, YAML or TOML by its extension [env: `NATS_EXPORTER_CONFIG_FILE`]
-    #[arg(long = "config.file", value_name = "FILE")]
+    /// The configuration file.
+    #[arg(long = "config.file", value_name = "FILE", help = FILE_HELP)]
     pub config_file: Option<PathBuf>,
     /// Say whether the configuration is valid, and exit: 0 if it is, 2 if not
     #[arg(long = "config.check")]
@@ -86,7 +94,7 @@ fn argument(setting: &Setting) -> Option<Arg> {
         .long(setting.flag?)
         .help(help(setting));
     Some(match setting.shape {
-        Shape::One(value) => argument.value_name(value).allow_hyphen_values(true),
+        Shape::One(value) => argument.value_name(value),
         Shape::Many(value) => argument.value_name(value).action(ArgAction::Append),
         Shape::Switch => argument
             .value_name("BOOL")

@@ -131,11 +131,8 @@ impl Entry {
         };
         found.map(|(_, value)| *value).ok_or_else(|| {
             let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-            format!(
-                "{} is not known here; write {}",
-                self.shown(),
-                words.join(", ")
-            )
+            let words = words.join(" or ");
+            format!("{} is not known here; write {words}", self.shown())
         })
     }
 }

@@ -201,19 +201,28 @@ pub(super) fn unknown_variables<'a>(
         .iter()
         .filter(|(name, _)| name.starts_with(VARIABLE_PREFIX) && !named.contains(name))
         .filter(|(name, value)| !is_service_link(name, value))
-        .filter_map(move |(name, _)| {
-            let closest = known
-                .iter()
-                .filter(|known| *known != name)
-                .min_by_key(|known| strsim::damerau_levenshtein(known, name))?;
+        .map(|(name, _)| name)
+        .filter_map(move |name| {
+            let closest = closest(name, &known).filter(|closest| *closest != name)?;
             let place = Place {
                 origin: origin(name),
                 key: String::new(),
                 target: None,
             };
             let reason = format!("no setting has this name; did you mean {closest}?");
-            (!known.contains(name)).then_some(Problem { place, reason })
+            Some(Problem { place, reason })
         })
+}
+
+/// The known name that is most like `name`; `name` itself if it is known.
+fn closest<'a>(name: &str, known: &'a [String]) -> Option<&'a String> {
+    let likeness = |known: &str| {
+        let rest = |name| str::strip_prefix(name, VARIABLE_PREFIX).unwrap_or(name);
+        strsim::jaro_winkler(rest(known), rest(name))
+    };
+    known
+        .iter()
+        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
 }
 
 /// Whether Kubernetes made this variable, for a service called `nats-exporter` or

@@ -197,10 +197,11 @@ fn basic_auth(target: &mut Section) -> Option<BasicAuth> {
         file: "password_file",
         variable: "password_env",
     };
-    if !target.has("basic_auth") {
+    let is_set = target.has("basic_auth");
+    let mut section = target.section("basic_auth");
+    if !is_set {
         return None;
     }
-    let mut section = target.section("basic_auth");
     let username = USERNAME.take(&mut section);
     let password = PASSWORD.take(&mut section);
     let username = username.map(|username| username.expose_secret().to_owned());
