@@ -1,6 +1,21 @@
 //! The configuration: defaults < file < environment < flags, validated.
+//!
+//! There are two stages. `layers` lays the sources over each other and keeps
+//! everything as it was written; `build` and `target` turn that into the types
+//! below, which hold nothing that is not checked. `read` and `entry` are between
+//! the two: they take values out and note what is wrong, for `error` to tell.
 
-use std::collections::BTreeMap;
+mod build;
+mod entry;
+mod error;
+mod layers;
+mod log;
+mod read;
+mod secret;
+mod target;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,6 +24,10 @@ use regex::Regex;
 use reqwest::Url;
 use reqwest::header::HeaderName;
 use secrecy::SecretString;
+
+pub use self::error::{ConfigError, Place, Problem};
+use self::read::{Context, Section};
+use crate::cli::Flags;
 
 /// Everything the running exporter needs to know, checked.
 #[derive(Debug, Clone)]
@@ -25,6 +44,52 @@ pub struct Config {
     pub limits: Limits,
     /// The servers; never empty, no two with the same name.
     pub targets: Vec<Target>,
+}
+
+impl Config {
+    /// Reads the file that the flags or the environment name, if any, and lays both over it.
+    ///
+    /// Files with secrets are read here, so calling it again is how a reload works.
+    ///
+    /// # Errors
+    ///
+    /// Tells everything that is wrong, without secrets.
+    pub fn load(
+        flags: &Flags,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let environment = environment.into_iter().collect();
+        let file = layers::file(flags, &environment);
+        let entries = layers::merge(file.as_ref(), &environment, flags)?;
+        let name = file.as_ref().map(|file| file.path.display().to_string());
+        let context = Context {
+            file: name.unwrap_or_else(|| "configuration".to_owned()),
+            directory: layers::directory(file.as_ref()),
+            environment: &environment,
+            problems: RefCell::default(),
+            named_variables: RefCell::default(),
+        };
+        let config = build::config(&context, Section::root(&context, entries));
+        let Context {
+            problems,
+            named_variables,
+            ..
+        } = context;
+        let mut problems = problems.into_inner();
+        let named_variables = named_variables.into_inner();
+        problems.extend(layers::unknown_variables(&environment, &named_variables));
+        if problems.is_empty() {
+            Ok(config)
+        } else {
+            Err(ConfigError::Invalid(problems))
+        }
+    }
+}
+
+/// The variables of this process, for [`Config::load`]; those that are not Unicode are left out.
+pub fn process_environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 /// The listener.
@@ -152,7 +217,7 @@ pub struct Target {
     /// Basic authentication.
     pub basic_auth: Option<BasicAuth>,
     /// Headers sent with every request.
-    pub headers: BTreeMap<HeaderName, SecretString>,
+    pub headers: HashMap<HeaderName, SecretString>,
 }
 
 /// How to verify a server and what to show it. The files are read when the client is built.

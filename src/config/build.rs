@@ -1,0 +1,215 @@
+//! From the raw configuration to the checked one, a function for each section.
+
+use std::collections::HashMap;
+use std::net::{Ipv6Addr, SocketAddr};
+
+use regex::Regex;
+
+use super::entry::{Entry, Reason};
+use super::read::{Context, Given, Section};
+use super::target;
+use super::{Config, Detail, Filter, JetStream, Limits, Log, LogFormat, Scrape, Target, Web};
+
+/// Reads everything. The result is of use only if no problem was noted.
+pub(super) fn config(context: &Context, mut root: Section) -> Config {
+    let web = web(root.section("web"));
+    let log = log(root.section("log"));
+    let scrape = scrape(root.section("scrape"));
+    let jetstream = jetstream(root.section("jetstream"));
+    let limits = limits(root.section("limits"));
+    let mut targets = target::targets(context, &mut root);
+    labels(&mut root, &mut targets);
+    root.finish();
+    Config {
+        web,
+        log,
+        scrape,
+        jetstream,
+        limits,
+        targets,
+    }
+}
+
+/// The labels for targets that have none of their own.
+fn labels(root: &mut Section, targets: &mut [Target]) {
+    if let Some(cluster) = root.take("cluster", Entry::name) {
+        for target in &mut *targets {
+            target.cluster.get_or_insert_with(|| cluster.clone());
+        }
+    }
+    let server = root.take("server", |entry| match targets {
+        [_] | [] => entry.name(),
+        _ => Err(format!(
+            "one name cannot stand for {} targets; write the key server in the section of each target",
+            targets.len()
+        )),
+    });
+    if let (Some(server), [target]) = (server, targets) {
+        target.server.get_or_insert(server);
+    }
+}
+
+fn web(mut section: Section) -> Web {
+    let web = Web {
+        listen_addresses: section.list("listen_addresses", listen_address),
+        enable_lifecycle: section.setting("enable_lifecycle", Entry::switch).value,
+        max_requests: section.setting("max_requests", Entry::whole).value,
+    };
+    section.finish();
+    web
+}
+
+fn listen_address(entry: &Entry) -> Result<SocketAddr, Reason> {
+    let text = entry.text()?;
+    let every = text.strip_prefix(':').and_then(|port| port.parse().ok());
+    let every = every.map(|port: u16| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
+    every.or_else(|| text.parse().ok()).ok_or_else(|| {
+        format!(
+            "{text:?} is not an address to listen on; write \":7777\" for every address, \
+             or one such as \"127.0.0.1:7777\" or \"[::1]:7777\""
+        )
+    })
+}
+
+fn log(mut section: Section) -> Log {
+    let level = section.setting("level", |entry| {
+        let level = entry.text()?.to_owned();
+        Log::parse_level(&level).map(|_| level)
+    });
+    let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+    let format = section.setting("format", |entry| entry.word(&formats));
+    section.finish();
+    Log {
+        level: level.value,
+        format: format.value,
+    }
+}
+
+fn scrape(mut section: Section) -> Scrape {
+    let timeout = section.setting("timeout", Entry::time_out);
+    let margin = section.setting("timeout_margin", Entry::duration);
+    let whole = timeout.value;
+    if margin.value >= whole {
+        let reason = format!(
+            "a margin of {} leaves nothing of a time-out of {}; write a shorter margin or a longer time-out",
+            humantime::format_duration(margin.value),
+            humantime::format_duration(whole)
+        );
+        let place = margin.place.or(timeout.place);
+        section
+            .context
+            .report(place.unwrap_or_else(|| section.place("timeout")), reason);
+    }
+    let mut part = |key| {
+        let Given { value, place } = section.setting(key, Entry::time_out);
+        // Only what somebody wrote can be a mistake; the defaults give way to a short time-out.
+        if let Some(place) = place.filter(|_| value > whole) {
+            let reason = format!(
+                "{} is more than the whole scrape may take; write at most scrape.timeout, which is {}",
+                humantime::format_duration(value),
+                humantime::format_duration(whole)
+            );
+            section.context.report(place, reason);
+        }
+        value.min(whole)
+    };
+    let (base_timeout, persistence_timeout) = (part("base_timeout"), part("persistence_timeout"));
+    section.finish();
+    Scrape {
+        timeout: whole,
+        timeout_margin: margin.value,
+        base_timeout,
+        persistence_timeout,
+    }
+}
+
+fn jetstream(mut section: Section) -> JetStream {
+    let levels = [
+        ("server", Detail::Server),
+        ("streams", Detail::Streams),
+        ("consumers", Detail::Consumers),
+        ("replicas", Detail::Replicas),
+    ];
+    let detail = section.setting("detail", |entry| entry.word(&levels)).value;
+    let detail_interval = section.setting("detail_interval", Entry::duration).value;
+    let detail_max_age = section.take("detail_max_age", |entry| match entry.duration()? {
+        age if age < detail_interval => Err(format!(
+            "{} is less than jetstream.detail_interval, so detail would come and go; write at least {}",
+            humantime::format_duration(age),
+            humantime::format_duration(detail_interval)
+        )),
+        age => Ok(age),
+    });
+    let fold = section
+        .setting("fold_ephemeral_consumers", Entry::switch)
+        .value;
+    let jetstream = JetStream {
+        detail,
+        detail_interval,
+        detail_max_age: detail_max_age.unwrap_or(detail_interval),
+        fold_ephemeral_consumers: fold,
+        accounts: filter(section.section("accounts")),
+        streams: filter(section.section("streams")),
+        consumers: filter(section.section("consumers")),
+        stream_metadata_labels: metadata_labels(&mut section, "stream_metadata_labels"),
+        consumer_metadata_labels: metadata_labels(&mut section, "consumer_metadata_labels"),
+    };
+    section.finish();
+    jetstream
+}
+
+fn filter(mut section: Section) -> Filter {
+    let filter = Filter {
+        include: section.list("include", expression),
+        exclude: section.list("exclude", expression),
+    };
+    section.finish();
+    filter
+}
+
+/// The expression is also tried alone: `a)(b` is wrong, but would be right between parentheses.
+fn expression(entry: &Entry) -> Result<Regex, Reason> {
+    let text = entry.text()?;
+    let compiled = Regex::new(text).and_then(|_| Regex::new(&format!("^(?:{text})$")));
+    compiled.map_err(|error| {
+        // The lines before the last repeat the expression with a mark below it.
+        let message = error.to_string();
+        let last = message.lines().last().unwrap_or_default();
+        let message = last.trim_start_matches("error: ");
+        format!("{text:?} is not a regular expression: {message}; a literal character may need a backslash")
+    })
+}
+
+/// Keys of metadata, none of which may hide another once it is the name of a label.
+fn metadata_labels(section: &mut Section, key: &'static str) -> Vec<String> {
+    let mut labels: HashMap<String, String> = HashMap::new();
+    section.list(key, |item| {
+        let name = item.text()?;
+        if name.is_empty() {
+            return Err("this is empty; write a key of the metadata".to_owned());
+        }
+        let legal = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+        let label: String = name.chars().map(legal).collect();
+        match labels.insert(label.clone(), name.to_owned()) {
+            Some(other) => Err(format!(
+                "{name:?} and {other:?} would both be the label {label:?}; remove one of them"
+            )),
+            None => Ok(name.to_owned()),
+        }
+    })
+}
+
+fn limits(mut section: Section) -> Limits {
+    let body_bytes = section.setting("body_bytes", |entry| match entry.whole() {
+        Ok(0) => {
+            Err("0 would refuse every answer; write a number of bytes such as 268435456".to_owned())
+        }
+        other => other,
+    });
+    let series_per_target = section.setting("series_per_target", Entry::whole).value;
+    section.finish();
+    Limits {
+        body_bytes: body_bytes.value,
+        series_per_target,
+    }
+}

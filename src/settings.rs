@@ -1,0 +1,253 @@
+//! The list of settings: what can be set, under which name in the file, in the
+//! environment and on the command line, and what holds when it is not set.
+//!
+//! The flags and their help, the variables that are known, the defaults and the
+//! table in `docs/configuration.md` are all made from this list.
+
+/// What every environment variable of the exporter begins with.
+pub const VARIABLE_PREFIX: &str = "NATS_EXPORTER_";
+
+/// The variable that names the configuration file, like `--config.file`.
+pub const FILE_VARIABLE: &str = "NATS_EXPORTER_CONFIG_FILE";
+
+/// One thing that can be set.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// Where it is in the file: the names of the sections and its own, with dots between.
+    pub key: &'static str,
+    /// The flag without its dashes; none if it has no flag.
+    pub flag: Option<&'static str>,
+    /// How many values it takes and of what sort.
+    pub shape: Shape,
+    /// What holds when it is not set.
+    pub fallback: Fallback,
+    /// One sentence for the help and the documentation.
+    pub description: &'static str,
+}
+
+/// How many values a setting takes; the text is what the help calls a value.
+#[derive(Debug, Clone, Copy)]
+pub enum Shape {
+    /// Exactly one.
+    One(&'static str),
+    /// A list: repeated as a flag, with commas between as a variable.
+    Many(&'static str),
+    /// `true` or `false`; the bare flag means `true`.
+    Switch,
+    /// The servers, which are arguments on the command line.
+    Targets,
+}
+
+/// What holds when a setting is not set.
+#[derive(Debug, Clone, Copy)]
+pub enum Fallback {
+    /// This value, written as a variable would have it.
+    Value(&'static str),
+    /// What these words say.
+    Words(&'static str),
+}
+
+impl Setting {
+    /// The environment variable that sets it.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        let key = self.key.replace('.', "_").to_uppercase();
+        format!("{VARIABLE_PREFIX}{key}")
+    }
+
+    /// The setting with this key.
+    #[must_use]
+    pub fn find(key: &str) -> Option<&'static Self> {
+        SETTINGS.iter().find(|setting| setting.key == key)
+    }
+}
+
+/// All settings, in the order of the documentation.
+pub const SETTINGS: &[Setting] = &[
+    Setting {
+        key: "targets",
+        flag: None,
+        shape: Shape::Targets,
+        fallback: Fallback::Value("http://127.0.0.1:8222"),
+        description: "The NATS servers to ask.",
+    },
+    Setting {
+        key: "cluster",
+        flag: Some("cluster"),
+        shape: Shape::One("NAME"),
+        fallback: Fallback::Words("learned from the server"),
+        description: "Cluster label of the targets that have none of their own.",
+    },
+    Setting {
+        key: "server",
+        flag: Some("server"),
+        shape: Shape::One("NAME"),
+        fallback: Fallback::Words("learned from the server"),
+        description: "Server label of the target, when there is exactly one.",
+    },
+    Setting {
+        key: "web.listen_addresses",
+        flag: Some("web.listen-address"),
+        shape: Shape::Many("ADDRESS"),
+        fallback: Fallback::Value(":7777"),
+        description: "Addresses to listen on; `:PORT` means every address of the machine.",
+    },
+    Setting {
+        key: "web.enable_lifecycle",
+        flag: Some("web.enable-lifecycle"),
+        shape: Shape::Switch,
+        fallback: Fallback::Value("false"),
+        description: "Whether `POST /-/reload` reads the configuration again.",
+    },
+    Setting {
+        key: "web.max_requests",
+        flag: Some("web.max-requests"),
+        shape: Shape::One("COUNT"),
+        fallback: Fallback::Value("40"),
+        description: "Most scrapes served at the same time; 0 is no limit.",
+    },
+    Setting {
+        key: "log.level",
+        flag: Some("log.level"),
+        shape: Shape::One("LEVEL"),
+        fallback: Fallback::Value("info"),
+        description: "Least severe level that is logged: error, warn, info, debug or trace, \
+                      or a list such as `info,nats_exporter=debug`.",
+    },
+    Setting {
+        key: "log.format",
+        flag: Some("log.format"),
+        shape: Shape::One("FORMAT"),
+        fallback: Fallback::Value("text"),
+        description: "Shape of a log line: text or json.",
+    },
+    Setting {
+        key: "scrape.timeout",
+        flag: Some("scrape.timeout"),
+        shape: Shape::One("DURATION"),
+        fallback: Fallback::Value("10s"),
+        description: "Longest scrape when Prometheus announces no time-out, and never more than this.",
+    },
+    Setting {
+        key: "scrape.timeout_margin",
+        flag: Some("scrape.timeout-margin"),
+        shape: Shape::One("DURATION"),
+        fallback: Fallback::Value("500ms"),
+        description: "Taken off the time-out that Prometheus announces, so that the answer arrives in time.",
+    },
+    Setting {
+        key: "scrape.base_timeout",
+        flag: None,
+        shape: Shape::One("DURATION"),
+        fallback: Fallback::Value("3s"),
+        description: "Longest wait for an endpoint of the base tier; \
+                      the default is lowered to `scrape.timeout`.",
+    },
+    Setting {
+        key: "scrape.persistence_timeout",
+        flag: None,
+        shape: Shape::One("DURATION"),
+        fallback: Fallback::Value("8s"),
+        description: "Longest wait for an endpoint of the persistence tier; \
+                      the default is lowered to `scrape.timeout`.",
+    },
+    Setting {
+        key: "jetstream.detail",
+        flag: Some("jetstream.detail"),
+        shape: Shape::One("LEVEL"),
+        fallback: Fallback::Value("consumers"),
+        description: "How much of JetStream is asked for: server, streams, consumers or replicas; \
+                      each contains those before it.",
+    },
+    Setting {
+        key: "jetstream.detail_interval",
+        flag: Some("jetstream.detail-interval"),
+        shape: Shape::One("DURATION"),
+        fallback: Fallback::Value("0s"),
+        description: "Least time between two detailed requests to a server; `0s` asks at every scrape.",
+    },
+    Setting {
+        key: "jetstream.detail_max_age",
+        flag: None,
+        shape: Shape::One("DURATION"),
+        fallback: Fallback::Words("jetstream.detail_interval"),
+        description: "Oldest detail that is shown; at least the interval.",
+    },
+    Setting {
+        key: "jetstream.fold_ephemeral_consumers",
+        flag: Some("jetstream.fold-ephemeral-consumers"),
+        shape: Shape::Switch,
+        fallback: Fallback::Value("true"),
+        description: "Whether consumers without a durable name, and those of MQTT sessions, are summed per stream.",
+    },
+    Setting {
+        key: "jetstream.accounts.include",
+        flag: None,
+        shape: Shape::Many("REGEX"),
+        fallback: Fallback::Words("all"),
+        description: "Accounts to show.",
+    },
+    Setting {
+        key: "jetstream.accounts.exclude",
+        flag: None,
+        shape: Shape::Many("REGEX"),
+        fallback: Fallback::Words("none"),
+        description: "Accounts to leave out.",
+    },
+    Setting {
+        key: "jetstream.streams.include",
+        flag: None,
+        shape: Shape::Many("REGEX"),
+        fallback: Fallback::Words("all"),
+        description: "Streams to show.",
+    },
+    Setting {
+        key: "jetstream.streams.exclude",
+        flag: None,
+        shape: Shape::Many("REGEX"),
+        fallback: Fallback::Words("none"),
+        description: "Streams to leave out.",
+    },
+    Setting {
+        key: "jetstream.consumers.include",
+        flag: None,
+        shape: Shape::Many("REGEX"),
+        fallback: Fallback::Words("all"),
+        description: "Consumers to show.",
+    },
+    Setting {
+        key: "jetstream.consumers.exclude",
+        flag: None,
+        shape: Shape::Many("REGEX"),
+        fallback: Fallback::Words("none"),
+        description: "Consumers to leave out.",
+    },
+    Setting {
+        key: "jetstream.stream_metadata_labels",
+        flag: None,
+        shape: Shape::Many("KEY"),
+        fallback: Fallback::Words("none"),
+        description: "Keys of stream metadata that become labels of `nats_jetstream_stream_metadata_info`.",
+    },
+    Setting {
+        key: "jetstream.consumer_metadata_labels",
+        flag: None,
+        shape: Shape::Many("KEY"),
+        fallback: Fallback::Words("none"),
+        description: "Keys of consumer metadata that become labels of `nats_jetstream_consumer_metadata_info`.",
+    },
+    Setting {
+        key: "limits.body_bytes",
+        flag: None,
+        shape: Shape::One("BYTES"),
+        fallback: Fallback::Value("268435456"),
+        description: "Largest answer of a server that is read, in bytes after decompression.",
+    },
+    Setting {
+        key: "limits.series_per_target",
+        flag: Some("limits.series-per-target"),
+        shape: Shape::One("COUNT"),
+        fallback: Fallback::Value("250000"),
+        description: "Most series of streams and consumers from one target; 0 is no limit.",
+    },
+];
