@@ -340,7 +340,7 @@ impl<E> Entities<E> {
     fn push_with<'l, const N: usize>(
         &mut self,
         source: usize,
-        values: [&str; N],
+        values: [&'l str; N],
         more: impl Iterator<Item = (&'l str, &'l str)>,
         entity: E,
     ) {

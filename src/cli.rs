@@ -90,9 +90,7 @@ impl FromArgMatches for SettingFlags {
 }
 
 fn argument(setting: &Setting) -> Option<Arg> {
-    let argument = Arg::new(setting.key)
-        .long(setting.flag?)
-        .help(help(setting));
+    let argument = Arg::new(setting.key).long(setting.flag?).help(help(setting));
     Some(match setting.shape {
         Shape::One(value) => argument.value_name(value),
         Shape::Many(value) => argument.value_name(value).action(ArgAction::Append),

@@ -70,19 +70,11 @@ impl Config {
             named_variables: RefCell::default(),
         };
         let config = build::config(&context, Section::root(&context, entries));
-        let Context {
-            problems,
-            named_variables,
-            ..
-        } = context;
+        let Context { problems, named_variables, .. } = context;
         let mut problems = problems.into_inner();
         let named_variables = named_variables.into_inner();
         problems.extend(layers::unknown_variables(&environment, &named_variables));
-        if problems.is_empty() {
-            Ok(config)
-        } else {
-            Err(ConfigError::Invalid(problems))
-        }
+        if problems.is_empty() { Ok(config) } else { Err(ConfigError::Invalid(problems)) }
     }
 }
 

@@ -162,7 +162,8 @@ mod tests {
                 Ok(7)
             }
         };
-        let (first, second) = (flight.join(LONG, request, |_| ()), flight.join(LONG, request, |_| ()));
+        let (first, second) =
+            (flight.join(LONG, request, |_| ()), flight.join(LONG, request, |_| ()));
         let (first, second) = tokio::join!(first.or_timeout(soon()), second.or_timeout(soon()));
         assert_eq!((first.unwrap().value, second.unwrap().value), (7, 7));
         assert_eq!(sent.load(Ordering::SeqCst), 1);
@@ -196,7 +197,8 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_a_failure_and_the_next_request_is_sent() {
         let flight: Flight<u8> = Flight::default();
-        let failed = flight.join(LONG, || async { panic!("on purpose") }, |_| ()).or_timeout(soon()).await;
+        let failed =
+            flight.join(LONG, || async { panic!("on purpose") }, |_| ()).or_timeout(soon()).await;
         assert_eq!(failed.unwrap_err().failure.reason, Reason::Internal);
         let next = flight.join(LONG, || async { Ok(3) }, |_| ()).or_timeout(soon()).await;
         assert_eq!(next.unwrap().value, 3);

@@ -1,7 +1,24 @@
 //! Prometheus exporter for NATS that keeps core messaging and `JetStream` apart.
+//!
+//! The way of a scrape: [`web`] takes the request, [`exporter`] asks all targets through
+//! [`probe`], which makes a [`snapshot`] of each; [`scrape`] puts the snapshots together,
+//! [`catalog`] says what is shown of them, and [`exposition`] writes it.
 
+pub mod catalog;
 pub mod cli;
 pub mod config;
+pub mod detail;
+pub mod docs;
+pub mod exporter;
+pub mod exposition;
+pub mod flight;
+pub mod memory;
+pub mod nats;
+pub mod probe;
+pub mod scrape;
 pub mod settings;
+pub mod snapshot;
 pub mod telemetry;
 pub mod tier;
+pub mod verdict;
+pub mod web;

@@ -1,3 +1,104 @@
 //! The program: parse, configure, run, exit code; nothing else.
 
-fn main() {}
+use std::future::Future;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser as _;
+use nats_exporter::cli::Flags;
+use nats_exporter::config::{Config, process_environment};
+use nats_exporter::exporter::Exporter;
+use nats_exporter::web::Server;
+use nats_exporter::{docs, telemetry};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The configuration is wrong.
+const BAD_CONFIGURATION: u8 = 2;
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    if flags.list_metrics {
+        return print(&docs::list());
+    }
+    let config = match Config::load(&flags, process_environment()) {
+        Ok(config) => config,
+        Err(error) => return fail(BAD_CONFIGURATION, &error),
+    };
+    if flags.config_check {
+        return print("the configuration is valid\n");
+    }
+    if let Err(error) = telemetry::init(&config.log) {
+        return fail(BAD_CONFIGURATION, &error);
+    }
+    let loader = Box::new(move || Config::load(&flags, process_environment()));
+    let exporter = match Exporter::new(config, loader) {
+        Ok(exporter) => Arc::new(exporter),
+        Err(error) => return fail(BAD_CONFIGURATION, &error),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(1, &error),
+    };
+    let result = runtime.block_on(serve(exporter));
+    // A request that hangs must not hold the exit.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(1, error.as_ref()),
+    }
+}
+
+/// Listens until a signal ends it.
+async fn serve(exporter: Arc<Exporter>) -> Result<(), Box<dyn std::error::Error>> {
+    let stop = termination()?;
+    let mut hangups = signal(SignalKind::hangup())?;
+    let server = Server::bind(Arc::clone(&exporter))?;
+    exporter.set_ready();
+    let reloads = tokio::spawn(async move {
+        while hangups.recv().await.is_some() {
+            let exporter = Arc::clone(&exporter);
+            // The outcome is in the log and in a metric.
+            let _ = tokio::task::spawn_blocking(move || exporter.reload()).await;
+        }
+    });
+    server.run(stop).await;
+    reloads.abort();
+    Ok(())
+}
+
+/// Ends at the first SIGTERM or SIGINT.
+fn termination() -> std::io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        let name = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        tracing::info!(signal = name, "stopping");
+    })
+}
+
+/// Writes to the standard output; a closed pipe is no reason to panic.
+fn print(text: &str) -> ExitCode {
+    use std::io::Write as _;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn fail(code: u8, error: &dyn std::error::Error) -> ExitCode {
+    use std::io::Write as _;
+    let mut text = format!("nats-exporter: {error}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        // Most messages name their cause already.
+        if !text.contains(&error.to_string()) {
+            text.push_str(&format!(": {error}"));
+        }
+        cause = error.source();
+    }
+    let _ = writeln!(std::io::stderr(), "{text}");
+    ExitCode::from(code)
+}

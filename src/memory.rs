@@ -182,8 +182,8 @@ impl Memory {
             _ => (connected, now),
         };
         inner.most_peers = Some(most);
-        let count = configured
-            .map_or_else(|| most.0.max((route_urls as u64).saturating_sub(1)), u64::from);
+        let count =
+            configured.map_or_else(|| most.0.max((route_urls as u64).saturating_sub(1)), u64::from);
         let remotes = routez.remotes();
         inner.remotes.extend(remotes.keys().map(|name| (*name).to_owned()));
         if connected >= count {

@@ -90,11 +90,7 @@ impl Probe {
     ///
     /// # Errors
     /// When the TLS files or the credentials of the target cannot be used.
-    pub fn new(
-        target: &Target,
-        config: &Config,
-        memory: Arc<Memory>,
-    ) -> Result<Self, ClientError> {
+    pub fn new(target: &Target, config: &Config, memory: Arc<Memory>) -> Result<Self, ClientError> {
         Ok(Self {
             target: target.clone(),
             client: Client::new(target, config.limits.body_bytes)?,
@@ -148,9 +144,12 @@ impl Probe {
         let learned = self.memory.learned();
         base.version = learned.as_ref().and_then(|learned| learned.version);
         base.expected_peers = self.expected_peers(&base);
-        let mut persistence = wanted
-            .wants(Tier::Persistence)
-            .then(|| Persistence { jsz, detail, health, ..Persistence::default() });
+        let mut persistence = wanted.wants(Tier::Persistence).then(|| Persistence {
+            jsz,
+            detail,
+            health,
+            ..Persistence::default()
+        });
         let endpoints = reports(&base, persistence.as_ref());
         if let Some(persistence) = &mut persistence {
             complete(persistence, &base, learned.as_ref());
@@ -254,7 +253,7 @@ impl Probe {
         let (memory, name) = (Arc::clone(&self.memory), self.target.name.clone());
         flight.join(
             timeout,
-            || request(self.client.clone(), Arc::clone(&self.memory), name.clone()),
+            || request(self.client.clone(), Arc::clone(&self.memory), self.target.name.clone()),
             move |outcome| memory.record(&name, endpoint, outcome),
         )
     }
@@ -279,7 +278,11 @@ impl Probe {
             })
         });
         let core = async {
-            if core { Some(self.ask_core(version, wide.clone(), base_deadline).await) } else { None }
+            if core {
+                Some(self.ask_core(version, wide.clone(), base_deadline).await)
+            } else {
+                None
+            }
         };
         tokio::join!(core, finish(wide.clone(), persistence_deadline))
     }

@@ -167,7 +167,8 @@ impl Scrape {
     fn elect_streams(&self) -> Vec<StreamAt> {
         let led = self.places().filter_map(|at| {
             let led = self.stream(at)?;
-            let key = (led.snapshot.identity.cluster.as_str(), &*led.account.name, &*led.stream.name);
+            let key =
+                (led.snapshot.identity.cluster.as_str(), &*led.account.name, &*led.stream.name);
             let claim = Claim::of(led.stream.cluster.as_ref(), led.stream.state.last_seq);
             led.stream.leads(led.own_name).then_some((key, claim, at))
         });
@@ -180,9 +181,14 @@ impl Scrape {
             let consumers = stream.map_or(0, |stream| stream.stream.consumer_detail.len());
             (0..consumers).filter_map(move |consumer| {
                 let LedStream { snapshot, own_name, account, stream, .. } = stream?;
-                let (place, consumer) = (ConsumerAt(at, consumer), &stream.consumer_detail[consumer]);
-                let key =
-                    (snapshot.identity.cluster.as_str(), &*account.name, &*stream.name, &*consumer.name);
+                let (place, consumer) =
+                    (ConsumerAt(at, consumer), &stream.consumer_detail[consumer]);
+                let key = (
+                    snapshot.identity.cluster.as_str(),
+                    &*account.name,
+                    &*stream.name,
+                    &*consumer.name,
+                );
                 let claim = Claim::of(consumer.cluster.as_ref(), consumer.delivered.consumer_seq);
                 consumer.leads(own_name).then_some((key, claim, place))
             })

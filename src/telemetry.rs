@@ -25,11 +25,7 @@ pub fn init(log: &Log) -> Result<(), TelemetryError> {
     let builder = fmt().with_env_filter(filter).with_writer(io::stderr);
     let done = match log.format {
         LogFormat::Text => builder.with_ansi(io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => builder
-            .json()
-            .flatten_event(true)
-            .with_ansi(false)
-            .try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).with_ansi(false).try_init(),
     };
     done.map_err(TelemetryError::AlreadySet)
 }

@@ -258,4 +258,3 @@ fn judge_streams(
         holds.push(PersistenceReason::MessagesLost);
     }
 }
-

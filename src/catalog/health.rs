@@ -282,7 +282,9 @@ impl Table for FailingAssetTable {
                 .iter()
                 .filter(|asset| shown.accounts.allows(&asset.account))
                 .filter(|asset| asset.stream.is_empty() || shown.streams.allows(&asset.stream))
-                .filter(|asset| asset.consumer.is_empty() || shown.consumers.allows(&asset.consumer))
+                .filter(|asset| {
+                    asset.consumer.is_empty() || shown.consumers.allows(&asset.consumer)
+                })
                 .collect();
             assets.sort();
             assets.dedup();

@@ -296,7 +296,8 @@ impl Table for CertificateTable {
     fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<Timestamp>) {
         for (source, snapshot) in scrape.snapshots.iter().enumerate() {
             let identity = &snapshot.identity;
-            for (listener, expiry) in snapshot.base.varz().into_iter().flat_map(Varz::certificates) {
+            for (listener, expiry) in snapshot.base.varz().into_iter().flat_map(Varz::certificates)
+            {
                 entities.push(source, [&identity.cluster, &identity.server, listener], expiry);
             }
         }

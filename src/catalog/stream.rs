@@ -452,8 +452,12 @@ mod tests {
             ("other", "5"),
         ]);
         let found: Vec<_> = thresholds(&metadata).collect();
-        let expected =
-            [("enabled", 1.0), ("lag-critical", 200.0), ("peer-seen-critical", 90.0), ("ratio", 0.5)];
+        let expected = [
+            ("enabled", 1.0),
+            ("lag-critical", 200.0),
+            ("peer-seen-critical", 90.0),
+            ("ratio", 0.5),
+        ];
         assert_eq!(found, expected);
     }
 

@@ -20,14 +20,7 @@ pub(super) fn config(context: &Context, mut root: Section) -> Config {
     let mut targets = target::targets(context, &mut root);
     labels(&mut root, &mut targets);
     root.finish();
-    Config {
-        web,
-        log,
-        scrape,
-        jetstream,
-        limits,
-        targets,
-    }
+    Config { web, log, scrape, jetstream, limits, targets }
 }
 
 /// The labels for targets that have none of their own.
@@ -79,10 +72,7 @@ fn log(mut section: Section) -> Log {
     let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
     let format = section.setting("format", |entry| entry.word(&formats));
     section.finish();
-    Log {
-        level: level.value,
-        format: format.value,
-    }
+    Log { level: level.value, format: format.value }
 }
 
 fn scrape(mut section: Section) -> Scrape {
@@ -96,9 +86,7 @@ fn scrape(mut section: Section) -> Scrape {
             humantime::format_duration(whole)
         );
         let place = margin.place.or(timeout.place);
-        section
-            .context
-            .report(place.unwrap_or_else(|| section.place("timeout")), reason);
+        section.context.report(place.unwrap_or_else(|| section.place("timeout")), reason);
     }
     let mut part = |key| {
         let Given { value, place } = section.setting(key, Entry::time_out);
@@ -115,12 +103,7 @@ fn scrape(mut section: Section) -> Scrape {
     };
     let (base_timeout, persistence_timeout) = (part("base_timeout"), part("persistence_timeout"));
     section.finish();
-    Scrape {
-        timeout: whole,
-        timeout_margin: margin.value,
-        base_timeout,
-        persistence_timeout,
-    }
+    Scrape { timeout: whole, timeout_margin: margin.value, base_timeout, persistence_timeout }
 }
 
 fn jetstream(mut section: Section) -> JetStream {
@@ -140,9 +123,7 @@ fn jetstream(mut section: Section) -> JetStream {
         )),
         age => Ok(age),
     });
-    let fold = section
-        .setting("fold_ephemeral_consumers", Entry::switch)
-        .value;
+    let fold = section.setting("fold_ephemeral_consumers", Entry::switch).value;
     let jetstream = JetStream {
         detail,
         detail_interval,
@@ -208,8 +189,5 @@ fn limits(mut section: Section) -> Limits {
     });
     let series_per_target = section.setting("series_per_target", Entry::whole).value;
     section.finish();
-    Limits {
-        body_bytes: body_bytes.value,
-        series_per_target,
-    }
+    Limits { body_bytes: body_bytes.value, series_per_target }
 }

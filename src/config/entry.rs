@@ -56,10 +56,9 @@ impl Entry {
     pub(super) fn name(&self) -> Result<String, Reason> {
         match self.text()? {
             "" => Err("this is empty; write a name, or leave the key out".to_owned()),
-            text if text.trim() != text => Err(format!(
-                "{text:?} has blanks around it; write {:?}",
-                text.trim()
-            )),
+            text if text.trim() != text => {
+                Err(format!("{text:?} has blanks around it; write {:?}", text.trim()))
+            }
             text => Ok(text.to_owned()),
         }
     }
@@ -70,10 +69,7 @@ impl Entry {
             ValueKind::Boolean(value) => Ok(*value),
             ValueKind::String(text) if text == "true" => Ok(true),
             ValueKind::String(text) if text == "false" => Ok(false),
-            _ => Err(format!(
-                "{} is neither true nor false; write one of them",
-                self.shown()
-            )),
+            _ => Err(format!("{} is neither true nor false; write one of them", self.shown())),
         }
     }
 
@@ -87,7 +83,9 @@ impl Entry {
         };
         number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| {
             let shown = self.shown();
-            format!("{shown} is not a whole number that fits; write digits only, without sign or unit")
+            format!(
+                "{shown} is not a whole number that fits; write digits only, without sign or unit"
+            )
         })
     }
 
@@ -99,9 +97,7 @@ impl Entry {
             _ => &shown,
         };
         if !text.is_empty() && text.chars().all(|c| c.is_ascii_digit()) {
-            return Err(format!(
-                "{shown} has no unit; write \"{text}s\" for seconds"
-            ));
+            return Err(format!("{shown} has no unit; write \"{text}s\" for seconds"));
         }
         let duration = humantime::parse_duration(text).map_err(|_| {
             format!("{shown} is not a duration; write one such as \"5s\", \"1m30s\" or \"500ms\"")
@@ -115,10 +111,9 @@ impl Entry {
     /// A duration that is not zero.
     pub(super) fn time_out(&self) -> Result<Duration, Reason> {
         match self.duration()? {
-            Duration::ZERO => Err(format!(
-                "{} leaves no time at all; write one such as \"5s\"",
-                self.shown()
-            )),
+            Duration::ZERO => {
+                Err(format!("{} leaves no time at all; write one such as \"5s\"", self.shown()))
+            }
             duration => Ok(duration),
         }
     }

@@ -92,11 +92,7 @@ fn lines(problems: &[Problem]) -> String {
         [problem] => problem.to_string(),
         problems => {
             let lines = problems.iter().map(|problem| format!("\n  {problem}"));
-            format!(
-                "{} settings are wrong:{}",
-                problems.len(),
-                lines.collect::<String>()
-            )
+            format!("{} settings are wrong:{}", problems.len(), lines.collect::<String>())
         }
     }
 }

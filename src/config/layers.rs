@@ -24,18 +24,10 @@ pub(super) struct Named {
 
 /// The file that the flag names, or else the variable.
 pub(super) fn file(flags: &Flags, environment: &Environment) -> Option<Named> {
-    let from_flag = flags.config_file.clone().map(|path| Named {
-        path,
-        by: "--config.file",
-    });
+    let from_flag = flags.config_file.clone().map(|path| Named { path, by: "--config.file" });
     from_flag.or_else(|| {
-        let path = environment
-            .get(FILE_VARIABLE)
-            .filter(|path| !path.is_empty())?;
-        Some(Named {
-            path: path.into(),
-            by: FILE_VARIABLE,
-        })
+        let path = environment.get(FILE_VARIABLE).filter(|path| !path.is_empty())?;
+        Some(Named { path: path.into(), by: FILE_VARIABLE })
     })
 }
 
@@ -51,11 +43,7 @@ pub(super) fn merge(
     let mut language = "";
     if let Some(named) = file {
         let (text, format) = read(named)?;
-        language = if format == FileFormat::Yaml {
-            "YAML"
-        } else {
-            "TOML"
-        };
+        language = if format == FileFormat::Yaml { "YAML" } else { "TOML" };
         builder = builder.add_source(config::File::from_str(&text, format));
     }
     for setting in SETTINGS {
@@ -68,14 +56,11 @@ pub(super) fn merge(
         }
     }
     let path = file.map(|named| named.path.clone()).unwrap_or_default();
-    builder
-        .build()
-        .and_then(|merged| merged.collect())
-        .map_err(|error| ConfigError::Syntax {
-            path,
-            language,
-            reason: reason(error),
-        })
+    builder.build().and_then(|merged| merged.collect()).map_err(|error| ConfigError::Syntax {
+        path,
+        language,
+        reason: reason(error),
+    })
 }
 
 fn read(named: &Named) -> Result<(String, FileFormat), ConfigError> {
@@ -84,19 +69,12 @@ fn read(named: &Named) -> Result<(String, FileFormat), ConfigError> {
         Some("yaml" | "yml") => FileFormat::Yaml,
         Some("toml") => FileFormat::Toml,
         _ => {
-            return Err(ConfigError::Extension {
-                path: path.clone(),
-                named_by: by,
-            });
+            return Err(ConfigError::Extension { path: path.clone(), named_by: by });
         }
     };
     match std::fs::read_to_string(path) {
         Ok(text) => Ok((text, format)),
-        Err(reason) => Err(ConfigError::Unreadable {
-            path: path.clone(),
-            named_by: by,
-            reason,
-        }),
+        Err(reason) => Err(ConfigError::Unreadable { path: path.clone(), named_by: by, reason }),
     }
 }
 
@@ -108,24 +86,17 @@ fn reason(error: config::ConfigError) -> String {
         other => other.to_string(),
     };
     let is_quote = |line: &str| {
-        line.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit())
-            .starts_with('|')
+        line.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit()).starts_with('|')
     };
-    let kept: Vec<&str> = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !is_quote(line))
-        .collect();
+    let kept: Vec<&str> =
+        text.lines().map(str::trim).filter(|line| !line.is_empty() && !is_quote(line)).collect();
     kept.join(": ")
 }
 
 fn from_flags(setting: &Setting, flags: &Flags) -> Option<Value> {
     if let Shape::Targets = setting.shape {
         let given = Some(&flags.targets).filter(|targets| !targets.is_empty())?;
-        return Some(list(
-            "argument TARGET_URL",
-            given.iter().map(String::as_str),
-        ));
+        return Some(list("argument TARGET_URL", given.iter().map(String::as_str)));
     }
     let given = flags.settings.get(setting)?;
     let origin = format!("flag --{}", setting.flag?);
@@ -138,10 +109,8 @@ fn from_flags(setting: &Setting, flags: &Flags) -> Option<Value> {
 /// An empty variable counts as not set: that is how a manifest says "none".
 fn from_variable(setting: &Setting, environment: &Environment) -> Option<Value> {
     let variable = setting.variable();
-    let text = environment
-        .get(&variable)
-        .map(|text| text.trim())
-        .filter(|text| !text.is_empty())?;
+    let text =
+        environment.get(&variable).map(|text| text.trim()).filter(|text| !text.is_empty())?;
     Some(value(setting.shape, text, &origin(&variable)))
 }
 
@@ -149,12 +118,9 @@ fn from_variable(setting: &Setting, environment: &Environment) -> Option<Value> 
 pub(super) fn value(shape: Shape, text: &str, origin: &str) -> Value {
     match shape {
         Shape::One(_) | Shape::Switch => Value::new(Some(&origin.to_owned()), text),
-        Shape::Many(_) => list(
-            origin,
-            text.split(',')
-                .map(str::trim)
-                .filter(|item| !item.is_empty()),
-        ),
+        Shape::Many(_) => {
+            list(origin, text.split(',').map(str::trim).filter(|item| !item.is_empty()))
+        }
         Shape::Targets => list(origin, split_targets(text).iter().map(String::as_str)),
     }
 }
@@ -204,11 +170,7 @@ pub(super) fn unknown_variables<'a>(
         .map(|(name, _)| name)
         .filter_map(move |name| {
             let closest = closest(name, &known).filter(|closest| *closest != name)?;
-            let place = Place {
-                origin: origin(name),
-                key: String::new(),
-                target: None,
-            };
+            let place = Place { origin: origin(name), key: String::new(), target: None };
             let reason = format!("no setting has this name; did you mean {closest}?");
             Some(Problem { place, reason })
         })
@@ -220,9 +182,7 @@ fn closest<'a>(name: &str, known: &'a [String]) -> Option<&'a String> {
         let rest = |name| str::strip_prefix(name, VARIABLE_PREFIX).unwrap_or(name);
         strsim::jaro_winkler(rest(known), rest(name))
     };
-    known
-        .iter()
-        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+    known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
 }
 
 /// Whether Kubernetes made this variable, for a service called `nats-exporter` or
@@ -248,7 +208,5 @@ fn is_service_link(name: &str, value: &str) -> bool {
 
 /// The folder that relative paths in the file start from.
 pub(super) fn directory(file: Option<&Named>) -> PathBuf {
-    file.and_then(|named| named.path.parent())
-        .map(Path::to_path_buf)
-        .unwrap_or_default()
+    file.and_then(|named| named.path.parent()).map(Path::to_path_buf).unwrap_or_default()
 }

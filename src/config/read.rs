@@ -28,16 +28,11 @@ pub(super) struct Context<'a> {
 
 impl Context<'_> {
     pub(super) fn report(&self, place: Place, reason: impl Into<Reason>) {
-        self.problems.borrow_mut().push(Problem {
-            place,
-            reason: reason.into(),
-        });
+        self.problems.borrow_mut().push(Problem { place, reason: reason.into() });
     }
 
     fn origin(&self, value: &Value) -> String {
-        value
-            .origin()
-            .map_or_else(|| self.file.clone(), str::to_owned)
+        value.origin().map_or_else(|| self.file.clone(), str::to_owned)
     }
 }
 
@@ -59,13 +54,7 @@ pub(super) struct Section<'a> {
 impl<'a> Section<'a> {
     /// The whole configuration.
     pub(super) fn root(context: &'a Context<'a>, entries: Map<String, Value>) -> Self {
-        Self {
-            context,
-            path: String::new(),
-            entries,
-            known: Vec::new(),
-            target: None,
-        }
+        Self { context, path: String::new(), entries, known: Vec::new(), target: None }
     }
 
     /// The section that `entry` is; an empty one if it is something else, which is noted.
@@ -82,13 +71,7 @@ impl<'a> Section<'a> {
             );
             Map::new()
         };
-        Self {
-            context,
-            path,
-            entries,
-            known: Vec::new(),
-            target,
-        }
+        Self { context, path, entries, known: Vec::new(), target }
     }
 
     /// Names the target that problems from here on belong to.
@@ -103,11 +86,7 @@ impl<'a> Section<'a> {
         } else {
             format!("{}.{key}", self.path)
         };
-        Place {
-            origin: self.context.file.clone(),
-            key,
-            target: self.target.clone(),
-        }
+        Place { origin: self.context.file.clone(), key, target: self.target.clone() }
     }
 
     /// Notes a problem with `key`; with an empty one, with the section.
@@ -117,36 +96,22 @@ impl<'a> Section<'a> {
 
     /// Whether `key` is set.
     pub(super) fn has(&self, key: &str) -> bool {
-        self.entries
-            .get(key)
-            .is_some_and(|value| value.kind != ValueKind::Nil)
+        self.entries.get(key).is_some_and(|value| value.kind != ValueKind::Nil)
     }
 
     /// The value of `key`, not yet looked at.
     pub(super) fn entry(&mut self, key: &'static str) -> Option<Entry> {
         self.known.push(key);
-        let value = self
-            .entries
-            .remove(key)
-            .filter(|value| value.kind != ValueKind::Nil)?;
-        let place = Place {
-            origin: self.context.origin(&value),
-            ..self.place(key)
-        };
-        Some(Entry {
-            place,
-            kind: value.kind,
-        })
+        let value = self.entries.remove(key).filter(|value| value.kind != ValueKind::Nil)?;
+        let place = Place { origin: self.context.origin(&value), ..self.place(key) };
+        Some(Entry { place, kind: value.kind })
     }
 
     /// All values, for a table whose keys are free.
     pub(super) fn into_entries(mut self) -> Vec<(String, Entry)> {
         let entries = std::mem::take(&mut self.entries);
         let with_place = |(key, value): (String, Value)| {
-            let entry = Entry {
-                place: self.place(&key),
-                kind: value.kind,
-            };
+            let entry = Entry { place: self.place(&key), kind: value.kind };
             (key, entry)
         };
         let mut entries: Vec<_> = entries.into_iter().map(with_place).collect();
@@ -162,9 +127,7 @@ impl<'a> Section<'a> {
         parse: impl FnOnce(&Entry) -> Result<T, Reason>,
     ) -> Option<T> {
         let entry = self.entry(key)?;
-        parse(&entry)
-            .map_err(|reason| self.context.report(entry.place, reason))
-            .ok()
+        parse(&entry).map_err(|reason| self.context.report(entry.place, reason)).ok()
     }
 
     /// The value of `key` or its default from the list of settings.
@@ -179,33 +142,20 @@ impl<'a> Section<'a> {
             .entries
             .get(key)
             .filter(|_| self.has(key))
-            .map(|value| Place {
-                origin: self.context.origin(value),
-                ..self.place(key)
-            });
+            .map(|value| Place { origin: self.context.origin(value), ..self.place(key) });
         match self.take(key, &parse) {
             Some(value) => Given { value, place },
-            None => Given {
-                value: self.default(key, parse),
-                place: None,
-            },
+            None => Given { value: self.default(key, parse), place: None },
         }
     }
 
     fn default<T>(&self, key: &str, parse: impl Fn(&Entry) -> Result<T, Reason>) -> T {
         let place = self.place(key);
-        let Some(Setting {
-            fallback: Fallback::Value(text),
-            ..
-        }) = Setting::find(&place.key)
+        let Some(Setting { fallback: Fallback::Value(text), .. }) = Setting::find(&place.key)
         else {
             unreachable!("{place} has a default");
         };
-        parse(&Entry {
-            place,
-            kind: ValueKind::from(*text),
-        })
-        .expect("defaults are valid")
+        parse(&Entry { place, kind: ValueKind::from(*text) }).expect("defaults are valid")
     }
 
     /// The items of a list, or its default from the list of settings; wrong items are noted.
@@ -216,9 +166,7 @@ impl<'a> Section<'a> {
     ) -> Vec<T> {
         let items = self.items(key);
         let parse = |item: Entry| {
-            parse(&item)
-                .map_err(|reason| self.context.report(item.place, reason))
-                .ok()
+            parse(&item).map_err(|reason| self.context.report(item.place, reason)).ok()
         };
         items.into_iter().filter_map(parse).collect()
     }
@@ -234,14 +182,9 @@ impl<'a> Section<'a> {
         };
         let Entry { place, kind } = entry;
         let ValueKind::Array(values) = kind else {
-            let found = Entry {
-                place: place.clone(),
-                kind,
-            }
-            .shown();
+            let found = Entry { place: place.clone(), kind }.shown();
             let text = "write a list, with each item on a line of its own after a dash, or between [ and ]";
-            self.context
-                .report(place, format!("{found} is not a list; {text}"));
+            self.context.report(place, format!("{found} is not a list; {text}"));
             return Vec::new();
         };
         if values.is_empty() && self.default_list(key).is_some() {
@@ -249,10 +192,7 @@ impl<'a> Section<'a> {
             self.context.report(place.clone(), text);
         }
         let item = |(index, value): (usize, Value)| Entry {
-            place: Place {
-                key: format!("{}[{index}]", place.key),
-                ..place.clone()
-            },
+            place: Place { key: format!("{}[{index}]", place.key), ..place.clone() },
             kind: value.kind,
         };
         values.into_iter().enumerate().map(item).collect()
@@ -266,22 +206,13 @@ impl<'a> Section<'a> {
         };
         let origin = "default";
         let kind = layers::value(setting.shape, text, origin).kind;
-        Some(Entry {
-            place: Place {
-                origin: origin.to_owned(),
-                ..place
-            },
-            kind,
-        })
+        Some(Entry { place: Place { origin: origin.to_owned(), ..place }, kind })
     }
 
     /// A section within this one; an empty one if it is not there.
     pub(super) fn section(&mut self, key: &'static str) -> Self {
         let place = self.place(key);
-        let absent = || Entry {
-            place,
-            kind: ValueKind::Table(Map::new()),
-        };
+        let absent = || Entry { place, kind: ValueKind::Table(Map::new()) };
         Self::of_entry(self.context, self.entry(key).unwrap_or_else(absent))
     }
 

@@ -31,17 +31,13 @@ impl Sources {
                 "",
                 match given.as_slice() {
                     [] => format!("something is missing; write one of {keys}"),
-                    _ => format!(
-                        "{} exclude each other; write one of them",
-                        given.join(" and ")
-                    ),
+                    _ => format!("{} exclude each other; write one of them", given.join(" and ")),
                 },
             );
         }
         let context = section.context;
-        let inline = self
-            .inline
-            .and_then(|key| section.take(key, |entry| Ok(entry.text()?.into())));
+        let inline =
+            self.inline.and_then(|key| section.take(key, |entry| Ok(entry.text()?.into())));
         let file = section.take(self.file, |entry| from_file(&path(context, entry)?));
         let variable = section.take(self.variable, |entry| from_variable(context, entry));
         inline.or(file).or(variable)
@@ -61,10 +57,9 @@ pub(super) fn readable(context: &Context, entry: &Entry) -> Result<PathBuf, Reas
     let path = path(context, entry)?;
     let opened = std::fs::File::open(&path).and_then(|file| file.metadata());
     match opened {
-        Ok(metadata) if metadata.is_dir() => Err(format!(
-            "{} is a directory; write the path of a file",
-            path.display()
-        )),
+        Ok(metadata) if metadata.is_dir() => {
+            Err(format!("{} is a directory; write the path of a file", path.display()))
+        }
         Ok(_) => Ok(path),
         Err(reason) => Err(format!("cannot read {}: {reason}", path.display())),
     }
@@ -74,10 +69,7 @@ fn from_file(path: &std::path::Path) -> Result<SecretString, Reason> {
     let text = std::fs::read_to_string(path)
         .map_err(|reason| format!("cannot read {}: {reason}", path.display()))?;
     match without_line_end(&text) {
-        "" => Err(format!(
-            "{} is empty; it should hold the text",
-            path.display()
-        )),
+        "" => Err(format!("{} is empty; it should hold the text", path.display())),
         text => Ok(text.into()),
     }
 }
@@ -85,11 +77,7 @@ fn from_file(path: &std::path::Path) -> Result<SecretString, Reason> {
 fn from_variable(context: &Context, entry: &Entry) -> Result<SecretString, Reason> {
     let name = entry.name()?;
     context.named_variables.borrow_mut().push(name.clone());
-    match context
-        .environment
-        .get(&name)
-        .map(|text| without_line_end(text))
-    {
+    match context.environment.get(&name).map(|text| without_line_end(text)) {
         None => Err(format!("the environment variable {name} is not set")),
         Some("") => Err(format!("the environment variable {name} is empty")),
         Some(text) => Ok(text.into()),

@@ -37,10 +37,7 @@ pub(super) fn targets(context: &Context, root: &mut Section) -> Vec<Target> {
 fn refuse_doubles(context: &Context, targets: &[(Place, Target)]) {
     for (index, (place, target)) in targets.iter().enumerate() {
         let earlier = |same: &dyn Fn(&Target) -> bool| {
-            targets[..index]
-                .iter()
-                .find(|(_, earlier)| same(earlier))
-                .map(|(place, _)| &place.key)
+            targets[..index].iter().find(|(_, earlier)| same(earlier)).map(|(place, _)| &place.key)
         };
         if let Some(earlier) = earlier(&|earlier| earlier.url == target.url) {
             let reason = format!("{earlier} has the same URL; list each server once");
@@ -62,14 +59,10 @@ fn from_text(context: &Context, entry: &Entry) -> Option<Target> {
         format!("{shown} is not a target; write a URL such as {EXAMPLE:?}, or a section with the key url")
     });
     let parsed = parsed.and_then(|text| {
-        let named = text
-            .split_once(',')
-            .filter(|(id, _)| !id.contains([':', '/', '@']));
+        let named = text.split_once(',').filter(|(id, _)| !id.contains([':', '/', '@']));
         let (id, url) = named.map_or((None, text), |(id, url)| (Some(id.trim()), url.trim()));
         if id == Some("") {
-            return Err(
-                "there is no name before the comma; write one, or the URL alone".to_owned(),
-            );
+            return Err("there is no name before the comma; write one, or the URL alone".to_owned());
         }
         Ok((id.map(str::to_owned), Address::parse(url)?))
     });
@@ -97,31 +90,22 @@ fn from_section(mut section: Section) -> Option<Target> {
         section.belongs_to(name);
     }
     if !section.has("url") {
-        section.report(
-            "url",
-            format!("this key is missing; write a URL such as {EXAMPLE:?}"),
-        );
+        section.report("url", format!("this key is missing; write a URL such as {EXAMPLE:?}"));
     }
     let address = section.take("url", |entry| Address::parse(entry.text()?));
     let cluster = section.take("cluster", Entry::name);
     let server = section.take("server", Entry::name);
     let expected_peers = section.take("expected_peers", Entry::whole);
-    let is_plain = address
-        .as_ref()
-        .is_some_and(|address| address.url.scheme() == "http");
+    let is_plain = address.as_ref().is_some_and(|address| address.url.scheme() == "http");
     let tls = tls(section.section("tls"), is_plain);
     let basic_auth = basic_auth(&mut section);
     let headers = headers(section.section("headers"));
     let authorized = headers.contains_key(&AUTHORIZATION);
-    let in_url = address
-        .as_ref()
-        .is_some_and(|address| address.credentials.is_some());
+    let in_url = address.as_ref().is_some_and(|address| address.credentials.is_some());
     match (in_url, basic_auth.is_some(), authorized) {
         (true, true, _) => {
-            section.report(
-                "basic_auth",
-                "the URL has credentials as well; remove them from the URL",
-            );
+            section
+                .report("basic_auth", "the URL has credentials as well; remove them from the URL");
         }
         (true, _, true) => {
             section.report(
@@ -130,10 +114,8 @@ fn from_section(mut section: Section) -> Option<Target> {
             );
         }
         (_, true, true) => {
-            section.report(
-                "headers.Authorization",
-                "basic_auth is set as well; remove one of them",
-            );
+            section
+                .report("headers.Authorization", "basic_auth is set as well; remove one of them");
         }
         _ => {}
     }
@@ -153,50 +135,27 @@ fn from_section(mut section: Section) -> Option<Target> {
 
 fn tls(mut section: Section, is_plain: bool) -> Tls {
     if is_plain && !section.is_empty() {
-        section.report(
-            "",
-            "this has no effect on an http URL; write https, or remove it",
-        );
+        section.report("", "this has no effect on an http URL; write https, or remove it");
     }
     let context = section.context;
     if section.has("cert_file") != section.has("key_file") {
-        let missing = if section.has("cert_file") {
-            "key_file"
-        } else {
-            "cert_file"
-        };
-        section.report(
-            missing,
-            "a client certificate and its key go together; write both or none",
-        );
+        let missing = if section.has("cert_file") { "key_file" } else { "cert_file" };
+        section.report(missing, "a client certificate and its key go together; write both or none");
     }
     let mut file = |key| section.take(key, |entry| secret::readable(context, entry));
     let (ca_file, cert_file, key_file) = (file("ca_file"), file("cert_file"), file("key_file"));
     let server_name = section.take("server_name", Entry::name);
-    let insecure_skip_verify = section
-        .take("insecure_skip_verify", Entry::switch)
-        .unwrap_or_default();
+    let insecure_skip_verify =
+        section.take("insecure_skip_verify", Entry::switch).unwrap_or_default();
     section.finish();
-    Tls {
-        ca_file,
-        cert_file,
-        key_file,
-        server_name,
-        insecure_skip_verify,
-    }
+    Tls { ca_file, cert_file, key_file, server_name, insecure_skip_verify }
 }
 
 fn basic_auth(target: &mut Section) -> Option<BasicAuth> {
-    const USERNAME: Sources = Sources {
-        inline: Some("username"),
-        file: "username_file",
-        variable: "username_env",
-    };
-    const PASSWORD: Sources = Sources {
-        inline: Some("password"),
-        file: "password_file",
-        variable: "password_env",
-    };
+    const USERNAME: Sources =
+        Sources { inline: Some("username"), file: "username_file", variable: "username_env" };
+    const PASSWORD: Sources =
+        Sources { inline: Some("password"), file: "password_file", variable: "password_env" };
     let is_set = target.has("basic_auth");
     let mut section = target.section("basic_auth");
     if !is_set {
@@ -205,20 +164,12 @@ fn basic_auth(target: &mut Section) -> Option<BasicAuth> {
     let username = USERNAME.take(&mut section);
     let password = PASSWORD.take(&mut section);
     let username = username.map(|username| username.expose_secret().to_owned());
-    if username
-        .as_ref()
-        .is_some_and(|username| username.contains(':'))
-    {
-        section.report(
-            "username",
-            "this contains a colon, which basic authentication cannot express",
-        );
+    if username.as_ref().is_some_and(|username| username.contains(':')) {
+        section
+            .report("username", "this contains a colon, which basic authentication cannot express");
     }
     section.finish();
-    Some(BasicAuth {
-        username: username?,
-        password: password?,
-    })
+    Some(BasicAuth { username: username?, password: password? })
 }
 
 fn headers(section: Section) -> HashMap<HeaderName, SecretString> {
@@ -230,10 +181,8 @@ fn headers(section: Section) -> HashMap<HeaderName, SecretString> {
             continue;
         };
         let Ok(name) = HeaderName::try_from(name) else {
-            context.report(
-                place,
-                "this is not the name of a header; write one such as \"X-Token\"",
-            );
+            context
+                .report(place, "this is not the name of a header; write one such as \"X-Token\"");
             continue;
         };
         if HeaderValue::from_str(value.expose_secret()).is_err() {
@@ -242,21 +191,15 @@ fn headers(section: Section) -> HashMap<HeaderName, SecretString> {
                 "the value cannot be sent in a header; it may hold no control characters",
             );
         } else if headers.insert(name, value).is_some() {
-            context.report(
-                place,
-                "this header is set twice, as capitals do not matter; remove one",
-            );
+            context
+                .report(place, "this header is set twice, as capitals do not matter; remove one");
         }
     }
     headers
 }
 
 fn header_value(context: &Context, entry: Entry) -> Option<SecretString> {
-    const SOURCES: Sources = Sources {
-        inline: None,
-        file: "file",
-        variable: "env",
-    };
+    const SOURCES: Sources = Sources { inline: None, file: "file", variable: "env" };
     if entry.is_section() {
         let mut section = Section::of_entry(context, entry);
         let value = SOURCES.take(&mut section);
@@ -281,18 +224,14 @@ impl Address {
     fn parse(text: &str) -> Result<Self, Reason> {
         let shown = without_secrets(text);
         if !text.contains("://") {
-            return Err(format!(
-                "\"{shown}\" is not a URL; write \"http://{shown}\""
-            ));
+            return Err(format!("\"{shown}\" is not a URL; write \"http://{shown}\""));
         }
         let mut url = Url::parse(text).map_err(|reason| {
             format!("\"{shown}\" is not a URL ({reason}); write one such as {EXAMPLE:?}")
         })?;
         if !matches!(url.scheme(), "http" | "https") {
             let hint = format!("write the address of the monitoring port, such as {EXAMPLE:?}");
-            return Err(format!(
-                "\"{shown}\" begins with neither http:// nor https://; {hint}"
-            ));
+            return Err(format!("\"{shown}\" begins with neither http:// nor https://; {hint}"));
         }
         if url.query().is_some() || url.fragment().is_some() {
             return Err(format!(
@@ -331,9 +270,7 @@ fn credentials(url: &Url) -> Result<Option<BasicAuth>, Reason> {
 ///
 /// A wrong URL may have its `@` and `?` anywhere, so this rather hides too much.
 fn without_secrets(text: &str) -> String {
-    let (before, host) = text
-        .rsplit_once('@')
-        .map_or(("", text), |(user, host)| (user, host));
+    let (before, host) = text.rsplit_once('@').map_or(("", text), |(user, host)| (user, host));
     let host = host.split_once(['?', '#']).map_or(host, |(host, _)| host);
     match before.split_once("://") {
         _ if before.is_empty() => host.to_owned(),

@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use reqwest::{Certificate, Identity, Url, redirect};
+use reqwest::{Certificate, Identity, redirect};
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
@@ -296,8 +296,11 @@ fn cut(error: &reqwest::Error) -> Failure {
 fn causes<'e>(
     error: &'e reqwest::Error,
 ) -> impl Iterator<Item = &'e (dyn std::error::Error + 'static)> {
-    std::iter::successors(error.source(), |cause: &&'e (dyn std::error::Error + 'static)| {
-        cause.source()
+    let mut next = error.source();
+    std::iter::from_fn(move || {
+        let cause = next?;
+        next = cause.source();
+        Some(cause)
     })
 }
 

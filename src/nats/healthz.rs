@@ -303,13 +303,16 @@ impl Exchange {
     /// Whether the walk ended at the listeners: 500 from 2.10 on, and told by the text on 2.9.
     fn listeners_closed(&self) -> bool {
         let told = |text: &Option<String>| {
-            text.as_deref().is_some_and(|text| text.starts_with("failed to be ready for connections"))
+            text.as_deref()
+                .is_some_and(|text| text.starts_with("failed to be ready for connections"))
         };
         self.status == 500
             || told(&self.body.error)
-            || self.body.errors.iter().any(|named| {
-                named.asset.kind == "CONNECTION" || told(&named.error)
-            })
+            || self
+                .body
+                .errors
+                .iter()
+                .any(|named| named.asset.kind == "CONNECTION" || told(&named.error))
     }
 
     fn failing_assets(&self) -> Vec<FailingAsset> {
@@ -373,7 +376,8 @@ mod tests {
 
     #[test]
     fn closed_listeners_are_told_by_status_or_text() {
-        let text = r#"{"status":"error","error":"failed to be ready for connections after 1ms: server"}"#;
+        let text =
+            r#"{"status":"error","error":"failed to be ready for connections after 1ms: server"}"#;
         assert!(read(500, text).unwrap().listeners_closed());
         assert!(read(503, text).unwrap().listeners_closed(), "2.9");
         let details = r#"{"status":"error","errors":[{"type":"CONNECTION","error":"x"}]}"#;

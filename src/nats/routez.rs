@@ -166,7 +166,8 @@ mod tests {
 
     #[test]
     fn servers_without_a_name_are_counted_and_not_listed() {
-        let answer = routez(r#"{"routes":[{"remote_id":"A"},{"remote_id":"B","remote_name":"B"}]}"#);
+        let answer =
+            routez(r#"{"routes":[{"remote_id":"A"},{"remote_id":"B","remote_name":"B"}]}"#);
         assert_eq!(answer.peers(), 2);
         assert!(answer.remotes().is_empty());
     }

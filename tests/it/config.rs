@@ -21,11 +21,8 @@ const DOCUMENT: &str = "docs/configuration.md";
 fn load(arguments: &[&str], variables: &[&str]) -> Result<Config, ConfigError> {
     let arguments = [&["nats-exporter"], arguments].concat();
     let flags = Flags::try_parse_from(arguments).unwrap_or_else(|error| panic!("{error}"));
-    let pair = |variable: &&str| {
-        variable
-            .split_once('=')
-            .map(|(n, v)| (n.to_owned(), v.to_owned()))
-    };
+    let pair =
+        |variable: &&str| variable.split_once('=').map(|(n, v)| (n.to_owned(), v.to_owned()));
     Config::load(&flags, variables.iter().filter_map(pair))
 }
 
@@ -34,10 +31,7 @@ fn valid(arguments: &[&str], variables: &[&str]) -> Config {
 }
 
 fn message(arguments: &[&str], variables: &[&str]) -> String {
-    load(arguments, variables)
-        .map(|_| ())
-        .expect_err("this should be refused")
-        .to_string()
+    load(arguments, variables).map(|_| ()).expect_err("this should be refused").to_string()
 }
 
 fn is_update() -> bool {
@@ -63,12 +57,7 @@ fn each_mistake_has_its_message() {
         let file = file.to_string_lossy().into_owned();
         let found = message(&["--config.file", &file], &[]) + "\n";
         let told = found.replace("secrets/", "").replace("config/secrets", "");
-        assert!(
-            !["secret", "0123", "cr@et"]
-                .iter()
-                .any(|secret| told.contains(secret)),
-            "{found}"
-        );
+        assert!(!["secret", "0123", "cr@et"].iter().any(|secret| told.contains(secret)), "{found}");
         let expected = format!("{file}.err");
         if is_update() {
             fs::write(&expected, &found).expect("the message can be written");
@@ -86,20 +75,12 @@ fn each_mistake_has_its_message() {
 
 #[test]
 fn nothing_means_the_defaults() {
-    for config in [
-        valid(&[], &[]),
-        valid(&["--config.file=tests/config/valid-nothing.yaml"], &[]),
-    ] {
-        assert_eq!(
-            config.web.listen_addresses,
-            ["[::]:7777".parse().expect("an address")]
-        );
+    for config in [valid(&[], &[]), valid(&["--config.file=tests/config/valid-nothing.yaml"], &[])]
+    {
+        assert_eq!(config.web.listen_addresses, ["[::]:7777".parse().expect("an address")]);
         assert!(!config.web.enable_lifecycle);
         assert_eq!(config.web.max_requests, 40);
-        assert_eq!(
-            (config.log.level.as_str(), config.log.format),
-            ("info", LogFormat::Text)
-        );
+        assert_eq!((config.log.level.as_str(), config.log.format), ("info", LogFormat::Text));
         assert_eq!(config.scrape.timeout, Duration::from_secs(10));
         assert_eq!(config.scrape.timeout_margin, Duration::from_millis(500));
         assert_eq!(config.scrape.base_timeout, Duration::from_secs(3));
@@ -111,9 +92,7 @@ fn nothing_means_the_defaults() {
         assert!(config.jetstream.streams.allows("anything"));
         assert_eq!(config.limits.body_bytes, 256 * 1024 * 1024);
         assert_eq!(config.limits.series_per_target, 250_000);
-        let [target] = config.targets.as_slice() else {
-            panic!("one target")
-        };
+        let [target] = config.targets.as_slice() else { panic!("one target") };
         assert_eq!(
             (target.url.as_str(), target.name.as_str()),
             ("http://127.0.0.1:8222/", "127.0.0.1:8222")
@@ -130,12 +109,8 @@ fn everything() -> Config {
 #[test]
 fn a_file_can_set_everything() {
     let config = everything();
-    let addresses: Vec<String> = config
-        .web
-        .listen_addresses
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let addresses: Vec<String> =
+        config.web.listen_addresses.iter().map(ToString::to_string).collect();
     assert_eq!(addresses, ["[::]:9222", "127.0.0.1:7777", "[::1]:7777"]);
     assert!(config.web.enable_lifecycle);
     assert_eq!(config.web.max_requests, 0);
@@ -143,10 +118,7 @@ fn a_file_can_set_everything() {
     assert_eq!(config.scrape.timeout, Duration::from_secs(90));
     assert_eq!(config.scrape.timeout_margin, Duration::ZERO);
     assert_eq!(config.scrape.base_timeout, Duration::from_secs(90));
-    assert_eq!(
-        config.scrape.persistence_timeout,
-        Duration::from_millis(500)
-    );
+    assert_eq!(config.scrape.persistence_timeout, Duration::from_millis(500));
     let jetstream = &config.jetstream;
     assert_eq!(jetstream.detail, Detail::Replicas);
     assert_eq!(jetstream.detail_interval, Duration::from_secs(60));
@@ -154,34 +126,18 @@ fn a_file_can_set_everything() {
     assert!(!jetstream.fold_ephemeral_consumers);
     assert_eq!(jetstream.stream_metadata_labels, ["team", "cost center"]);
     assert_eq!(jetstream.consumer_metadata_labels, ["team"]);
-    assert_eq!(
-        (config.limits.body_bytes, config.limits.series_per_target),
-        (1 << 20, 0)
-    );
+    assert_eq!((config.limits.body_bytes, config.limits.series_per_target), (1 << 20, 0));
 }
 
 #[test]
 fn filters_are_anchored_and_exclusion_goes_first() {
     let jetstream = everything().jetstream;
     let shown = |filter: &nats_exporter::config::Filter, names: &[&str]| -> Vec<String> {
-        names
-            .iter()
-            .filter(|name| filter.allows(name))
-            .map(ToString::to_string)
-            .collect()
+        names.iter().filter(|name| filter.allows(name)).map(ToString::to_string).collect()
     };
-    assert_eq!(
-        shown(&jetstream.accounts, &["A", "B", "C", "AA", "xC"]),
-        ["A", "C"]
-    );
-    assert_eq!(
-        shown(&jetstream.streams, &["ORDERS_1", "MY_ORDERS_1", "ORDERS"]),
-        ["ORDERS_1"]
-    );
-    assert_eq!(
-        shown(&jetstream.consumers, &["tmp", "tmppp", "tmpx", "t"]),
-        ["tmpx", "t"]
-    );
+    assert_eq!(shown(&jetstream.accounts, &["A", "B", "C", "AA", "xC"]), ["A", "C"]);
+    assert_eq!(shown(&jetstream.streams, &["ORDERS_1", "MY_ORDERS_1", "ORDERS"]), ["ORDERS_1"]);
+    assert_eq!(shown(&jetstream.consumers, &["tmp", "tmppp", "tmpx", "t"]), ["tmpx", "t"]);
 }
 
 #[test]
@@ -190,42 +146,15 @@ fn targets_are_named_labelled_and_cleaned() {
     let seen: Vec<_> = config
         .targets
         .iter()
-        .map(|t| {
-            (
-                t.name.as_str(),
-                t.url.as_str(),
-                t.cluster.as_deref(),
-                t.server.as_deref(),
-            )
-        })
+        .map(|t| (t.name.as_str(), t.url.as_str(), t.cluster.as_deref(), t.server.as_deref()))
         .collect();
     assert_eq!(
         seen,
         [
-            (
-                "nats-0.example:8222",
-                "http://nats-0.example:8222/",
-                Some("east"),
-                None
-            ),
-            (
-                "n1",
-                "https://nats-1.example/nats",
-                Some("east"),
-                Some("n1")
-            ),
-            (
-                "nats-2.example:8222",
-                "http://nats-2.example:8222/",
-                Some("east"),
-                None
-            ),
-            (
-                "third",
-                "https://nats-3.example:8443/prefix",
-                Some("west"),
-                Some("n3")
-            ),
+            ("nats-0.example:8222", "http://nats-0.example:8222/", Some("east"), None),
+            ("n1", "https://nats-1.example/nats", Some("east"), Some("n1")),
+            ("nats-2.example:8222", "http://nats-2.example:8222/", Some("east"), None),
+            ("third", "https://nats-3.example:8443/prefix", Some("west"), Some("n3")),
         ]
     );
 }
@@ -234,33 +163,20 @@ fn targets_are_named_labelled_and_cleaned() {
 fn credentials_come_from_url_file_and_variable() {
     let config = everything();
     let credentials = |index: usize| {
-        let auth = config.targets[index]
-            .basic_auth
-            .as_ref()
-            .expect("credentials");
-        (
-            auth.username.clone(),
-            auth.password.expose_secret().to_owned(),
-        )
+        let auth = config.targets[index].basic_auth.as_ref().expect("credentials");
+        (auth.username.clone(), auth.password.expose_secret().to_owned())
     };
     assert_eq!(credentials(2), ("monitor".to_owned(), "p@ss".to_owned()));
     assert_eq!(credentials(3), ("monitor".to_owned(), "0123".to_owned()));
     let target = &config.targets[3];
     let header = |name: &str| {
-        let (_, value) = target
-            .headers
-            .iter()
-            .find(|(key, _)| *key == name)
-            .expect("the header");
+        let (_, value) = target.headers.iter().find(|(key, _)| *key == name).expect("the header");
         value.expose_secret().to_owned()
     };
     assert_eq!(header("x-token"), "0123");
     assert_eq!(header("x-file"), "0123");
     assert_eq!(header("x-variable"), "from variable");
-    assert_eq!(
-        target.tls.ca_file.as_deref(),
-        Some(Path::new("tests/config/secrets/ca.pem"))
-    );
+    assert_eq!(target.tls.ca_file.as_deref(), Some(Path::new("tests/config/secrets/ca.pem")));
     assert!(target.tls.insecure_skip_verify);
     assert_eq!(target.expected_peers, Some(2));
     let shown = format!("{config:?}");
@@ -276,23 +192,14 @@ fn toml_works_too_and_defaults_give_way_to_a_short_timeout() {
     let config = valid(&[file], &["MONITOR_USER=monitor"]);
     let second = Duration::from_secs(1);
     assert_eq!(
-        (
-            config.scrape.base_timeout,
-            config.scrape.persistence_timeout
-        ),
+        (config.scrape.base_timeout, config.scrape.persistence_timeout),
         (second * 2, second * 2)
     );
     assert_eq!(config.jetstream.detail_max_age, second * 30);
     let target = &config.targets[0];
-    assert_eq!(
-        (target.name.as_str(), target.server.as_deref()),
-        ("[::1]:443", Some("n0"))
-    );
+    assert_eq!((target.name.as_str(), target.server.as_deref()), ("[::1]:443", Some("n0")));
     let auth = target.basic_auth.as_ref().expect("credentials");
-    assert_eq!(
-        (auth.username.as_str(), auth.password.expose_secret()),
-        ("monitor", "0123")
-    );
+    assert_eq!((auth.username.as_str(), auth.password.expose_secret()), ("monitor", "0123"));
 }
 
 #[test]
@@ -304,25 +211,12 @@ fn a_flag_goes_before_a_variable_and_a_variable_before_the_file() {
     };
     assert_eq!(timeout(&[], &[]), 10);
     assert_eq!(timeout(&[], &[file, user]), 2);
-    assert_eq!(
-        timeout(&[], &[file, user, "NATS_EXPORTER_SCRAPE_TIMEOUT=3s"]),
-        3
-    );
-    assert_eq!(
-        timeout(&[], &[file, user, "NATS_EXPORTER_SCRAPE_TIMEOUT= "]),
-        2
-    );
+    assert_eq!(timeout(&[], &[file, user, "NATS_EXPORTER_SCRAPE_TIMEOUT=3s"]), 3);
+    assert_eq!(timeout(&[], &[file, user, "NATS_EXPORTER_SCRAPE_TIMEOUT= "]), 2);
     let flag = "--scrape.timeout=4s";
-    assert_eq!(
-        timeout(&[flag], &[file, user, "NATS_EXPORTER_SCRAPE_TIMEOUT=3s"]),
-        4
-    );
+    assert_eq!(timeout(&[flag], &[file, user, "NATS_EXPORTER_SCRAPE_TIMEOUT=3s"]), 4);
     let targets = valid(&["n2,http://b:2"], &[file, user]).targets;
-    assert_eq!(
-        targets.len(),
-        1,
-        "arguments replace the targets of the file"
-    );
+    assert_eq!(targets.len(), 1, "arguments replace the targets of the file");
     assert_eq!(targets[0].server.as_deref(), Some("n2"));
 }
 
@@ -330,25 +224,14 @@ fn a_flag_goes_before_a_variable_and_a_variable_before_the_file() {
 fn switches_can_be_turned_off_again() {
     let on = "NATS_EXPORTER_WEB_ENABLE_LIFECYCLE=true";
     assert!(valid(&["--web.enable-lifecycle"], &[]).web.enable_lifecycle);
-    assert!(
-        !valid(&["--web.enable-lifecycle=false"], &[on])
-            .web
-            .enable_lifecycle
-    );
+    assert!(!valid(&["--web.enable-lifecycle=false"], &[on]).web.enable_lifecycle);
 }
 
 #[test]
 fn lists_are_repeated_as_flags_and_have_commas_as_variables() {
-    let flags = [
-        "--web.listen-address=:1",
-        "--web.listen-address",
-        "0.0.0.0:2",
-    ];
+    let flags = ["--web.listen-address=:1", "--web.listen-address", "0.0.0.0:2"];
     assert_eq!(valid(&flags, &[]).web.listen_addresses.len(), 2);
-    let config = valid(
-        &[],
-        &["NATS_EXPORTER_JETSTREAM_STREAMS_EXCLUDE=KV_.*, OBJ_.*"],
-    );
+    let config = valid(&[], &["NATS_EXPORTER_JETSTREAM_STREAMS_EXCLUDE=KV_.*, OBJ_.*"]);
     assert!(!config.jetstream.streams.allows("OBJ_x") && config.jetstream.streams.allows("X"));
 }
 
@@ -356,20 +239,13 @@ fn lists_are_repeated_as_flags_and_have_commas_as_variables() {
 fn targets_in_the_environment_have_commas_or_blanks_between() {
     let variable = "NATS_EXPORTER_TARGETS=n1,http://a:1, http://b:2\n n3,https://c,http://d:4";
     let config = valid(&[], &[variable]);
-    let names: Vec<&str> = config
-        .targets
-        .iter()
-        .map(|target| target.name.as_str())
-        .collect();
+    let names: Vec<&str> = config.targets.iter().map(|target| target.name.as_str()).collect();
     assert_eq!(names, ["n1", "b:2", "n3", "d:4"]);
 }
 
 #[test]
 fn labels_may_come_from_the_downward_api() {
-    let config = valid(
-        &[],
-        &["NATS_EXPORTER_SERVER=nats-0", "NATS_EXPORTER_CLUSTER=east"],
-    );
+    let config = valid(&[], &["NATS_EXPORTER_SERVER=nats-0", "NATS_EXPORTER_CLUSTER=east"]);
     let target = &config.targets[0];
     assert_eq!(
         (target.server.as_deref(), target.cluster.as_deref()),
@@ -469,11 +345,7 @@ fn every_setting_is_read_from_its_variable() {
         valid(&[], &[&format!("{}={value}", setting.variable())]);
     }
     let names: BTreeSet<String> = SETTINGS.iter().map(Setting::variable).collect();
-    assert_eq!(
-        names.len(),
-        SETTINGS.len(),
-        "two settings have the same variable"
-    );
+    assert_eq!(names.len(), SETTINGS.len(), "two settings have the same variable");
 }
 
 #[test]
@@ -485,21 +357,14 @@ fn the_help_tells_every_flag() {
     for setting in SETTINGS.iter().filter(|setting| setting.flag.is_some()) {
         let description = setting.description.trim_end_matches('.');
         assert!(help.contains(description), "the help lacks {description:?}");
-        assert!(
-            help.contains(&setting.variable()),
-            "the help lacks {}",
-            setting.variable()
-        );
+        assert!(help.contains(&setting.variable()), "the help lacks {}", setting.variable());
     }
     assert!(help.contains(FILE_VARIABLE) && help.contains("NATS_EXPORTER_TARGETS"));
 }
 
 fn table_of_settings() -> String {
     let head = "| key | environment variable | flag | default | meaning |\n|---|---|---|---|---|\n";
-    SETTINGS
-        .iter()
-        .map(row)
-        .fold(head.to_owned(), |table, row| table + &row)
+    SETTINGS.iter().map(row).fold(head.to_owned(), |table, row| table + &row)
 }
 
 fn row(setting: &Setting) -> String {
@@ -523,9 +388,7 @@ fn row(setting: &Setting) -> String {
 fn the_documentation_lists_every_setting() {
     let (begin, end) = ("<!-- settings: begin -->\n", "<!-- settings: end -->");
     let document = fs::read_to_string(DOCUMENT).expect("the documentation is there");
-    let (before, rest) = document
-        .split_once(begin)
-        .expect("the beginning of the table");
+    let (before, rest) = document.split_once(begin).expect("the beginning of the table");
     let (table, after) = rest.split_once(end).expect("the end of the table");
     let expected = table_of_settings();
     if is_update() {
@@ -543,18 +406,11 @@ fn the_documentation_lists_every_setting() {
 #[test]
 fn the_documentation_lists_every_key_of_a_target() {
     let document = fs::read_to_string(DOCUMENT).expect("the documentation is there");
-    for (sample, section) in [
-        ("target", ""),
-        ("tls", "tls."),
-        ("basic-auth", "basic_auth."),
-    ] {
+    for (sample, section) in [("target", ""), ("tls", "tls."), ("basic-auth", "basic_auth.")] {
         let file = format!("--config.file={SAMPLES}/invalid-unknown-{sample}-key.yaml");
         let message = message(&[&file], &[]);
         let (_, known) = message.split_once("nown here: ").expect("the known keys");
-        for key in known
-            .split(", ")
-            .filter(|key| !["tls", "basic_auth", "headers"].contains(key))
-        {
+        for key in known.split(", ").filter(|key| !["tls", "basic_auth", "headers"].contains(key)) {
             assert!(
                 document.contains(&format!("| `{section}{key}` |")),
                 "{section}{key} is not documented"
@@ -568,22 +424,14 @@ fn examples(language: &str) -> Vec<String> {
     let document = fs::read_to_string(DOCUMENT).expect("the documentation is there");
     let fence = format!("```{language}\n");
     let blocks = document.split(&fence).skip(1);
-    blocks
-        .filter_map(|rest| rest.split_once("```").map(|(block, _)| block.to_owned()))
-        .collect()
+    blocks.filter_map(|rest| rest.split_once("```").map(|(block, _)| block.to_owned())).collect()
 }
 
 #[test]
 fn the_examples_of_the_documentation_are_valid() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("configuration-examples");
     fs::create_dir_all(folder.join("secrets")).expect("a folder for the examples");
-    for file in [
-        "ca.pem",
-        "client.pem",
-        "client.key",
-        "nats-password",
-        "token",
-    ] {
+    for file in ["ca.pem", "client.pem", "client.key", "nats-password", "token"] {
         fs::write(folder.join("secrets").join(file), "text").expect("a file for the examples");
     }
     let mut complete = Vec::new();
@@ -601,8 +449,5 @@ fn the_examples_of_the_documentation_are_valid() {
         }
     }
     assert_eq!(complete.len(), 2, "a complete example in each language");
-    assert_eq!(
-        complete[0], complete[1],
-        "the complete examples say the same"
-    );
+    assert_eq!(complete[0], complete[1], "the complete examples say the same");
 }

@@ -1,0 +1,118 @@
+//! What the routes need of the exporter.
+//!
+//! A trait with one implementation in the program, so that the tests of the
+//! routes can stall, fail and panic at will, without servers to ask.
+
+use tokio::time::Instant;
+
+use super::deadline::Allowance;
+use crate::exporter::{Exporter, ScrapeRequest};
+use crate::exposition::{self, Format};
+use crate::scrape::{Scrape, Selection};
+
+/// The part of the configuration that the routes follow; asked anew for each request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settings {
+    /// Whether `/-/reload` is answered.
+    pub(super) enable_lifecycle: bool,
+    /// Scrapes served at the same time; 0 is no limit.
+    pub(super) max_requests: usize,
+    /// How long a scrape may take.
+    pub(super) allowance: Allowance,
+}
+
+/// A target as the page shows it.
+#[derive(Debug, Clone)]
+pub(super) struct Shown {
+    /// What `/probe?target=` calls it.
+    pub(super) name: String,
+    /// Its monitoring address, without credentials.
+    pub(super) url: String,
+}
+
+/// What the routes need of the exporter.
+pub(super) trait Backend: Send + Sync + 'static {
+    /// What a scrape yields.
+    type Scrape: Send + Sync + 'static;
+
+    /// Asks `target`, or every target, until `deadline`. Fails only when there is no such target;
+    /// the error is a sentence with the names that exist.
+    fn scrape(
+        &self,
+        selection: Selection,
+        target: Option<String>,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Self::Scrape, String>> + Send;
+
+    /// The text to answer; takes long for a large scrape.
+    fn encode(scrape: Self::Scrape, format: Format) -> String;
+
+    /// The current settings.
+    fn settings(&self) -> Settings;
+
+    /// Reads the configuration again; blocks. The error is the whole chain of causes.
+    fn reload(&self) -> Result<(), String>;
+
+    /// Whether scrapes can be answered.
+    fn is_ready(&self) -> bool;
+
+    /// The configured targets.
+    fn targets(&self) -> Vec<Shown>;
+}
+
+impl Backend for Exporter {
+    type Scrape = Scrape;
+
+    async fn scrape(
+        &self,
+        selection: Selection,
+        target: Option<String>,
+        deadline: Instant,
+    ) -> Result<Scrape, String> {
+        let request = ScrapeRequest { selection, target, deadline };
+        Self::scrape(self, request).await.map_err(|error| error.to_string())
+    }
+
+    fn encode(scrape: Scrape, format: Format) -> String {
+        exposition::encode(scrape, format)
+    }
+
+    fn settings(&self) -> Settings {
+        let config = self.config();
+        Settings {
+            enable_lifecycle: config.web.enable_lifecycle,
+            max_requests: config.web.max_requests,
+            allowance: Allowance {
+                timeout: config.scrape.timeout,
+                margin: config.scrape.timeout_margin,
+            },
+        }
+    }
+
+    fn reload(&self) -> Result<(), String> {
+        Self::reload(self).map_err(|error| chain(&error))
+    }
+
+    fn is_ready(&self) -> bool {
+        Self::is_ready(self)
+    }
+
+    fn targets(&self) -> Vec<Shown> {
+        Self::targets(self)
+            .into_iter()
+            .map(|target| Shown { name: target.name, url: target.url })
+            .collect()
+    }
+}
+
+/// An error and its causes, outermost first.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,42 @@
+//! Answers, and the headers that every one of them carries.
+
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::{Response, StatusCode};
+
+use super::body::Pieces;
+
+/// An answer, ready to be sent.
+pub(super) type Reply = Response<Pieces>;
+
+/// The page needs nothing but itself: no scripts, no styles, nobody to frame it.
+const NOTHING_ALLOWED: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+);
+
+/// A body of the given type.
+pub(super) fn ok(content_type: &'static str, body: Pieces) -> Reply {
+    let mut reply = Response::new(body);
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    reply
+}
+
+/// One or more sentences for people; the line end is added.
+pub(super) fn text(status: StatusCode, sentences: impl Into<String>) -> Reply {
+    let mut sentences = sentences.into();
+    sentences.push('\n');
+    let mut reply = ok("text/plain; charset=utf-8", Pieces::new(sentences));
+    *reply.status_mut() = status;
+    reply
+}
+
+/// A page for browsers.
+pub(super) fn html(page: String) -> Reply {
+    let mut reply = ok("text/html; charset=utf-8", Pieces::new(page));
+    reply.headers_mut().insert(CONTENT_SECURITY_POLICY, NOTHING_ALLOWED);
+    reply
+}

@@ -1,0 +1,224 @@
+//! From a request to an answer: which path does what, and how each of them
+//! says no. Nothing here knows about sockets.
+
+use std::sync::Arc;
+
+use hyper::header::{ALLOW, CONTENT_ENCODING, HeaderValue, RETRY_AFTER, VARY};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, StatusCode};
+use tokio::task;
+use tokio::time::Instant;
+use tracing::{debug, error};
+
+use super::accept::{self, Coding};
+use super::backend::Backend;
+use super::guard::guard;
+use super::in_flight::InFlight;
+use super::query::{self, QueryError};
+use super::reply::{self, Reply};
+use super::status;
+use crate::scrape::Selection;
+
+/// What can be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Route {
+    Page,
+    Metrics,
+    Probe,
+    Healthy,
+    Ready,
+    Reload,
+}
+
+impl Route {
+    const ALL: [Self; 6] =
+        [Self::Page, Self::Metrics, Self::Probe, Self::Healthy, Self::Ready, Self::Reload];
+
+    const fn path(self) -> &'static str {
+        match self {
+            Self::Page => "/",
+            Self::Metrics => "/metrics",
+            Self::Probe => "/probe",
+            Self::Healthy => "/-/healthy",
+            Self::Ready => "/-/ready",
+            Self::Reload => "/-/reload",
+        }
+    }
+
+    /// The methods as the `Allow` header lists them.
+    const fn methods(self) -> &'static str {
+        match self {
+            Self::Reload => "POST, PUT",
+            _ => "GET, HEAD",
+        }
+    }
+
+    fn allows(self, method: &Method) -> bool {
+        self.methods().split(", ").any(|allowed| allowed == method.as_str())
+    }
+
+    fn find(path: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|route| route.path() == path)
+    }
+}
+
+/// Answers requests.
+pub(super) struct Routes<B> {
+    backend: Arc<B>,
+    in_flight: InFlight,
+}
+
+impl<B: Backend> Routes<B> {
+    pub(super) fn new(backend: Arc<B>) -> Self {
+        Self { backend, in_flight: InFlight::default() }
+    }
+
+    /// Answers one request, whatever happens on the way. The body of the request is not read.
+    pub(super) async fn answer<T>(&self, request: Request<T>) -> Reply {
+        let arrived = Instant::now();
+        let (head, _) = request.into_parts();
+        let reply = match guard(self.dispatch(&head, arrived)).await {
+            Ok(reply) => reply,
+            Err(panic) => broken(&head, &panic),
+        };
+        debug!(
+            method = %head.method,
+            path = head.uri.path(),
+            status = reply.status().as_u16(),
+            elapsed = ?arrived.elapsed(),
+            "answered"
+        );
+        reply
+    }
+
+    async fn dispatch(&self, head: &Parts, arrived: Instant) -> Reply {
+        let Some(route) = Route::find(head.uri.path()) else {
+            return not_found();
+        };
+        if !route.allows(&head.method) {
+            return not_allowed(route);
+        }
+        let query = head.uri.query().unwrap_or_default();
+        match route {
+            Route::Page => reply::html(status::page(&self.backend.targets())),
+            Route::Metrics => match query::metrics(query) {
+                Ok(selection) => self.scrape(head, selection, None, arrived).await,
+                Err(error) => self.bad_query(&error),
+            },
+            Route::Probe => match query::probe(query) {
+                Ok((target, selection)) => {
+                    self.scrape(head, selection, Some(target), arrived).await
+                }
+                Err(error) => self.bad_query(&error),
+            },
+            Route::Healthy => reply::text(StatusCode::OK, "The exporter is alive."),
+            Route::Ready => self.ready(),
+            Route::Reload => self.reload(head).await,
+        }
+    }
+
+    async fn scrape(
+        &self,
+        head: &Parts,
+        selection: Selection,
+        target: Option<String>,
+        arrived: Instant,
+    ) -> Reply {
+        let settings = self.backend.settings();
+        let Some(permit) = self.in_flight.enter(settings.max_requests) else {
+            return too_many(settings.max_requests);
+        };
+        let deadline = arrived + settings.allowance.budget(&head.headers);
+        let scrape = match self.backend.scrape(selection, target, deadline).await {
+            Ok(scrape) => scrape,
+            Err(unknown_target) => return reply::text(StatusCode::NOT_FOUND, unknown_target),
+        };
+        let format = accept::format(&head.headers);
+        let coding = accept::coding(&head.headers);
+        match super::render::render::<B>(scrape, format, coding, permit).await {
+            Ok(rendered) => {
+                let mut reply = reply::ok(format.content_type(), rendered.body);
+                let headers = reply.headers_mut();
+                headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+                if rendered.coding == Coding::Gzip {
+                    headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+                }
+                reply
+            }
+            Err(error) => broken(head, &error.to_string()),
+        }
+    }
+
+    fn bad_query(&self, error: &QueryError) -> Reply {
+        let mut sentences = format!("{error}.");
+        if matches!(error, QueryError::TargetCount(_)) {
+            let names: Vec<_> = self.backend.targets().into_iter().map(|t| t.name).collect();
+            sentences.push_str(" The targets are: ");
+            sentences.push_str(&names.join(", "));
+        }
+        reply::text(StatusCode::BAD_REQUEST, sentences)
+    }
+
+    fn ready(&self) -> Reply {
+        if self.backend.is_ready() {
+            reply::text(StatusCode::OK, "The exporter is ready to be scraped.")
+        } else {
+            reply::text(StatusCode::SERVICE_UNAVAILABLE, "The exporter is not ready to be scraped.")
+        }
+    }
+
+    async fn reload(&self, head: &Parts) -> Reply {
+        if !self.backend.settings().enable_lifecycle {
+            return reply::text(
+                StatusCode::FORBIDDEN,
+                "Reloading over HTTP is off; start the exporter with --web.enable-lifecycle.",
+            );
+        }
+        let backend = Arc::clone(&self.backend);
+        match task::spawn_blocking(move || backend.reload()).await {
+            Ok(Ok(())) => reply::text(StatusCode::OK, "The configuration is reloaded."),
+            Ok(Err(error)) => reply::text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                format!("The configuration stays as it was: {error}"),
+            ),
+            Err(error) => broken(head, &error.to_string()),
+        }
+    }
+}
+
+/// Something of ours broke. The log says what; the client need not know.
+fn broken(head: &Parts, error: &str) -> Reply {
+    error!(method = %head.method, path = head.uri.path(), error, "a request was not answered");
+    reply::text(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "This is a fault of the exporter; its log says more.",
+    )
+}
+
+fn too_many(limit: usize) -> Reply {
+    let mut reply = reply::text(
+        StatusCode::SERVICE_UNAVAILABLE,
+        format!("{limit} scrapes are under way, which is as many as --web.max-requests allows."),
+    );
+    reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    reply
+}
+
+fn not_allowed(route: Route) -> Reply {
+    let methods = route.methods();
+    let mut reply = reply::text(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!("{} understands {methods}.", route.path()),
+    );
+    reply.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+    reply
+}
+
+fn not_found() -> Reply {
+    let mut sentences = "There is nothing here. What there is:".to_owned();
+    for route in Route::ALL {
+        sentences.push_str("\n  ");
+        sentences.push_str(route.path());
+    }
+    reply::text(StatusCode::NOT_FOUND, sentences)
+}

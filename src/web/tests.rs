@@ -1,0 +1,256 @@
+//! The web server over real sockets, in front of an exporter that does what
+//! the name of the target says. This file has the exporter and the client; the
+//! tests are below, about answers and about connections.
+
+mod connections;
+mod routes;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+
+use super::backend::{Backend, Settings, Shown};
+use super::deadline::Allowance;
+use super::routes::Routes;
+use super::server::{Limits, Listeners};
+use crate::exporter::Selection;
+use crate::exposition::Format;
+
+/// Far longer than anything here takes, on a busy machine too.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What one scrape was asked for.
+#[derive(Debug, PartialEq, Eq)]
+struct Asked {
+    target: Option<String>,
+    topics: Option<usize>,
+    budget: Duration,
+}
+
+/// An exporter that asks nobody. Targets: `n1` answers at once, `large` with much text, `gated`
+/// when the gate opens, `panics` and `unwritable` never.
+struct Fake {
+    settings: Mutex<Settings>,
+    ready: bool,
+    reload: fn() -> Result<(), String>,
+    asked: Mutex<Vec<Asked>>,
+    /// Told when a gated scrape begins.
+    waiting: Notify,
+    gate: Notify,
+}
+
+impl Default for Fake {
+    fn default() -> Self {
+        Self {
+            settings: Mutex::new(Settings {
+                enable_lifecycle: true,
+                max_requests: 0,
+                allowance: Allowance {
+                    timeout: Duration::from_secs(20),
+                    margin: Duration::from_millis(500),
+                },
+            }),
+            ready: true,
+            reload: || Ok(()),
+            asked: Mutex::default(),
+            waiting: Notify::new(),
+            gate: Notify::new(),
+        }
+    }
+}
+
+impl Fake {
+    fn max_requests(self, limit: usize) -> Self {
+        self.settings.lock().unwrap().max_requests = limit;
+        self
+    }
+
+    fn lifecycle(self, on: bool) -> Self {
+        self.settings.lock().unwrap().enable_lifecycle = on;
+        self
+    }
+}
+
+/// Enough text to fill every buffer on the way to a client that does not read.
+const LARGE: usize = 32 * 1024 * 1024;
+
+impl Backend for Fake {
+    type Scrape = String;
+
+    async fn scrape(
+        &self,
+        selection: Selection,
+        target: Option<String>,
+        deadline: Instant,
+    ) -> Result<String, String> {
+        let name = target.clone().unwrap_or_else(|| "n1".to_owned());
+        self.asked.lock().unwrap().push(Asked {
+            target,
+            topics: selection.topics.map(|topics| topics.len()),
+            budget: deadline - Instant::now(),
+        });
+        match name.as_str() {
+            "gated" => {
+                self.waiting.notify_one();
+                self.gate.notified().await;
+            }
+            "panics" => panic!("asked to"),
+            "n1" | "large" | "unwritable" => {}
+            _ => {
+                return Err(format!("there is no target \"{name}\"; there are n1, large"));
+            }
+        }
+        Ok(name)
+    }
+
+    fn encode(scrape: &String, format: Format) -> String {
+        match scrape.as_str() {
+            "unwritable" => panic!("asked to"),
+            "large" => "x".repeat(LARGE),
+            _ => format!("{format:?}\n{}", "nats_server_up 1\n".repeat(100)),
+        }
+    }
+
+    fn settings(&self) -> Settings {
+        *self.settings.lock().unwrap()
+    }
+
+    fn reload(&self) -> Result<(), String> {
+        (self.reload)()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    fn targets(&self) -> Vec<Shown> {
+        ["n1", "large"]
+            .map(|name| Shown { name: name.to_owned(), url: format!("http://{name}:8222") })
+            .into()
+    }
+}
+
+/// A server that is running.
+struct Running {
+    address: SocketAddr,
+    fake: Arc<Fake>,
+    shutdown: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    fn start(fake: Fake) -> Self {
+        Self::start_within(fake, Limits::USUAL)
+    }
+
+    fn start_within(fake: Fake, limits: Limits) -> Self {
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listeners = Listeners::bind(&[any_port], limits).unwrap();
+        let address = listeners.addresses()[0];
+        let fake = Arc::new(fake);
+        let routes = Routes::new(Arc::clone(&fake));
+        let (shutdown, told) = oneshot::channel::<()>();
+        let task = tokio::spawn(super::serve(listeners, routes, async {
+            let _ = told.await;
+        }));
+        Self { address, fake, shutdown: Some(shutdown), task }
+    }
+
+    fn shut_down(&mut self) {
+        let _ = self.shutdown.take().expect("shut down only once").send(());
+    }
+
+    async fn ended(self) {
+        timeout(PATIENCE, self.task).await.expect("the server does not end").unwrap();
+    }
+
+    async fn connect(&self) -> Client {
+        Client(TcpStream::connect(self.address).await.unwrap())
+    }
+
+    /// Asks on a connection of its own.
+    async fn ask(&self, request: &str) -> Answer {
+        self.connect().await.ask(request).await
+    }
+}
+
+/// A connection that is kept.
+struct Client(TcpStream);
+
+impl Client {
+    /// Sends `request`: method and path, then header lines if any.
+    async fn send(&mut self, request: &str) {
+        let (line, headers) = request.split_once('\n').unwrap_or((request, ""));
+        let mut text = format!("{line} HTTP/1.1\r\nHost: exporter\r\n");
+        for header in headers.lines() {
+            text.push_str(header);
+            text.push_str("\r\n");
+        }
+        text.push_str("\r\n");
+        self.0.write_all(text.as_bytes()).await.unwrap();
+    }
+
+    async fn receive(&mut self, head_only: bool) -> Answer {
+        timeout(PATIENCE, self.read(head_only))
+            .await
+            .expect("no answer")
+            .expect("the connection ended")
+    }
+
+    async fn ask(&mut self, request: &str) -> Answer {
+        self.send(request).await;
+        self.receive(request.starts_with("HEAD ")).await
+    }
+
+    /// Nothing when the connection ends first.
+    async fn read(&mut self, head_only: bool) -> Option<Answer> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(self.0.read_u8().await.ok()?);
+        }
+        let head = String::from_utf8(head).unwrap();
+        let mut answer = Answer { head, body: Vec::new() };
+        if !head_only {
+            let length = answer.header("content-length").unwrap().parse().unwrap();
+            answer.body.resize(length, 0);
+            self.0.read_exact(&mut answer.body).await.ok()?;
+        }
+        Some(answer)
+    }
+
+    async fn is_closed(&mut self) -> bool {
+        let end = timeout(PATIENCE, self.0.read(&mut [0; 1])).await.expect("still open");
+        !matches!(end, Ok(1..))
+    }
+}
+
+/// What came back.
+#[derive(Debug)]
+struct Answer {
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn status(&self) -> u16 {
+        self.head.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.head
+            .lines()
+            .filter_map(|line| line.split_once(": "))
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+    }
+
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).unwrap()
+    }
+}

@@ -1,0 +1,129 @@
+//! How connections begin, last and end.
+
+use super::*;
+
+#[tokio::test]
+async fn a_connection_serves_many_requests() {
+    let server = Running::start(Fake::default());
+    let mut client = server.connect().await;
+    for _ in 0..3 {
+        assert_eq!(client.ask("GET /metrics").await.status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn every_listener_is_served() {
+    let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+    let listeners = Listeners::bind(&[any_port, any_port], Limits::USUAL).unwrap();
+    let addresses = listeners.addresses().to_vec();
+    assert_ne!(addresses[0], addresses[1]);
+    let routes = Routes::new(Arc::new(Fake::default()));
+    tokio::spawn(super::super::serve(listeners, routes, std::future::pending()));
+    for address in addresses {
+        let mut client = Client(TcpStream::connect(address).await.unwrap());
+        assert_eq!(client.ask("GET /-/healthy").await.status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn more_connections_than_allowed_have_to_wait() {
+    let server = Running::start_within(Fake::default(), Limits { connections: 1, ..Limits::USUAL });
+    let mut first = server.connect().await;
+    assert_eq!(first.ask("GET /-/healthy").await.status(), 200);
+    let mut second = server.connect().await;
+    second.send("GET /-/healthy").await;
+    let early = timeout(Duration::from_millis(100), second.read(false)).await;
+    assert!(early.is_err(), "served beyond the limit: {early:?}");
+    drop(first);
+    assert_eq!(second.receive(false).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_come_ends_the_connection() {
+    let head = Duration::from_millis(50);
+    let server = Running::start_within(Fake::default(), Limits { head, ..Limits::USUAL });
+    let mut silent = server.connect().await;
+    let mut slow = server.connect().await;
+    slow.0.write_all(b"GET /metrics HTTP/1.1\r\nHost:").await.unwrap();
+    assert!(silent.is_closed().await);
+    assert!(slow.is_closed().await);
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_is_refused() {
+    let server = Running::start(Fake::default());
+    let request = format!("GET /metrics\nX-Padding: {}", "x".repeat(32 * 1024));
+    let mut client = server.connect().await;
+    client.send(&request).await;
+    assert_eq!(client.receive(true).await.status(), 431);
+}
+
+#[tokio::test]
+async fn a_body_is_not_waited_for() {
+    let server = Running::start(Fake::default());
+    let answer = server.ask("POST /-/reload\nContent-Length: 1000000000").await;
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.header("connection"), Some("close"), "the body would be the next request");
+}
+
+#[tokio::test]
+async fn a_scrape_lasts_until_the_client_has_it() {
+    let server = Running::start(Fake::default().max_requests(1));
+    let mut slow = server.connect().await;
+    slow.send("GET /probe?target=large").await;
+    slow.0.readable().await.unwrap();
+    assert_eq!(server.ask("GET /metrics").await.status(), 503);
+    assert_eq!(slow.receive(false).await.body.len(), LARGE);
+    assert_eq!(server.ask("GET /metrics").await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_given_up() {
+    let stall = Duration::from_millis(50);
+    let limits = Limits { stall, ..Limits::USUAL };
+    let server = Running::start_within(Fake::default().max_requests(1), limits);
+    let mut stuck = server.connect().await;
+    stuck.send("GET /probe?target=large").await;
+    stuck.0.readable().await.unwrap();
+    let free = async {
+        while server.ask("GET /metrics").await.status() != 200 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, free).await.expect("the answer is kept for ever");
+}
+
+#[tokio::test]
+async fn shutdown_waits_for_what_is_in_flight() {
+    let mut server = Running::start(Fake::default());
+    let mut busy = server.connect().await;
+    busy.send("GET /probe?target=gated").await;
+    server.fake.waiting.notified().await;
+    let mut idle = server.connect().await;
+    assert_eq!(idle.ask("GET /-/healthy").await.status(), 200);
+    let mut unused = server.connect().await;
+
+    server.shut_down();
+    assert!(idle.is_closed().await, "idle connections have nothing to finish");
+    assert!(TcpStream::connect(server.address).await.is_err(), "still listening");
+    server.fake.gate.notify_one();
+    let answer = busy.receive(false).await;
+    assert_eq!(answer.status(), 200);
+    assert!(busy.is_closed().await);
+    assert!(unused.is_closed().await);
+    let waited = Instant::now();
+    server.ended().await;
+    assert!(waited.elapsed() < Limits::USUAL.drain / 2, "waited for nothing");
+}
+
+#[tokio::test]
+async fn shutdown_does_not_wait_for_ever() {
+    let drain = Duration::from_millis(50);
+    let mut server = Running::start_within(Fake::default(), Limits { drain, ..Limits::USUAL });
+    let mut stuck = server.connect().await;
+    stuck.send("GET /probe?target=gated").await;
+    server.fake.waiting.notified().await;
+    server.shut_down();
+    server.ended().await;
+    assert!(stuck.is_closed().await);
+}
