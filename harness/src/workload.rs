@@ -1,0 +1,1 @@
+//! Streams, consumers and messages of many kinds, to have something to look at.
