@@ -197,6 +197,22 @@ impl Cluster {
         &self.settings.version
     }
 
+    /// Is the version this one or later? Versions behave differently; tests have to know.
+    #[must_use]
+    pub fn version_is_at_least(&self, major: u32, minor: u32) -> bool {
+        let mut parts = self
+            .version()
+            .split('.')
+            .map(|part| part.parse().unwrap_or(0));
+        (parts.next(), parts.next()) >= (Some(major), Some(minor))
+    }
+
+    /// Was it started with the accounts of [`Account`]?
+    #[must_use]
+    pub fn has_accounts(&self) -> bool {
+        self.settings.accounts
+    }
+
     /// The cluster's name; of no meaning for a single server.
     #[must_use]
     pub fn cluster_name(&self) -> &str {
