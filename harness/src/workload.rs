@@ -127,7 +127,6 @@ impl Workload {
             }
             publish(jetstream, &stream, &asset.messages).await?;
         }
-        workload.make_bucket(plan.replicas).await?;
         workload.leave_traces().await?;
         workload.attach_clients().await?;
         Ok(workload)
@@ -139,28 +138,6 @@ impl Workload {
         } else {
             &self.app
         }
-    }
-
-    async fn make_bucket(&self, replicas: usize) -> Result<()> {
-        let jetstream = &self.app.jetstream;
-        let config = assets::bucket(replicas);
-        let bucket = patiently("the bucket", async || {
-            jetstream.create_key_value(config.clone()).await
-        })
-        .await?;
-        for key in ["colour", "language", "limit"] {
-            let known = bucket
-                .get(key)
-                .await
-                .map_err(Error::client("read the bucket"))?;
-            if known.is_none() {
-                for value in ["first", "second", "third"] {
-                    let put = bucket.put(key, value.into()).await;
-                    put.map_err(Error::client("write to the bucket"))?;
-                }
-            }
-        }
-        Ok(())
     }
 
     /// A deleted message, duplicates, messages that are not acknowledged or delivered twice, a full

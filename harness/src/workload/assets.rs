@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, pull, push};
-use async_nats::jetstream::kv;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, Source, StorageType};
 
 use crate::Account;
@@ -58,6 +57,28 @@ pub(super) fn streams(replicas: usize, with_metadata: bool) -> Vec<Asset> {
     let mut streams = originals(replicas, with_metadata);
     streams.extend(copies(replicas, with_metadata));
     streams.extend([
+        // A key-value bucket, made as the stream that it is: for a bucket the client asks about the
+        // account first, and cannot read the answer of a 2.9 server.
+        Asset {
+            account: Account::App,
+            config: Config {
+                max_messages_per_subject: 5,
+                discard: DiscardPolicy::New,
+                allow_rollup: true,
+                deny_delete: true,
+                allow_direct: true,
+                ..file("KV_settings", "$KV.settings.>", replicas)
+            },
+            messages: Messages {
+                count: 9,
+                subjects: &[
+                    "$KV.settings.colour",
+                    "$KV.settings.language",
+                    "$KV.settings.limit",
+                ],
+            },
+            consumers: vec![],
+        },
         Asset {
             account: Account::Aux,
             config: Config {
@@ -228,16 +249,6 @@ fn orders_consumers(with_metadata: bool) -> Vec<Consumer> {
         push("push_bound"),
         push("push_unbound"),
     ]
-}
-
-/// The key-value bucket.
-pub(super) fn bucket(replicas: usize) -> kv::Config {
-    kv::Config {
-        bucket: "settings".to_owned(),
-        history: 5,
-        num_replicas: replicas,
-        ..kv::Config::default()
-    }
 }
 
 /// The thresholds that `nats server check` reads, as metadata (unknown to servers before 2.10).

@@ -11,25 +11,23 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::Side;
 
-const PACE: Duration = Duration::from_millis(100);
+const PACE: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Tasks of their own for core messaging and for each account's streams, so that trouble with one does
-/// not slow down the others. Failures are ignored: faults are what the traffic is watched under.
+/// A task for core messaging and one for each subject of the streams, so that trouble with one does not
+/// slow down the others. Failures are ignored: faults are what the traffic is watched under.
 pub(super) fn start(app: &Side, aux: &Side) -> Vec<JoinHandle<()>> {
-    vec![
+    let app_subjects = ["orders.eu.new", "orders.us.new", "events.click", "work.job"];
+    let app_stores =
+        app_subjects.map(|subject| tokio::spawn(store(app.jetstream.clone(), subject)));
+    let mut tasks = Vec::from(app_stores);
+    tasks.extend([
+        tokio::spawn(store(aux.jetstream.clone(), "metrics.cpu")),
         tokio::spawn(talk(app.client.clone())),
         tokio::spawn(answer(app.client.clone())),
-        tokio::spawn(store(
-            app.jetstream.clone(),
-            &["orders.eu.new", "events.click", "orders.us.new", "work.job"],
-        )),
-        tokio::spawn(store(
-            aux.jetstream.clone(),
-            &["metrics.cpu", "metrics.disk"],
-        )),
         tokio::spawn(work(app.jetstream.clone())),
-    ]
+    ]);
+    tasks
 }
 
 async fn talk(client: Client) {
@@ -58,12 +56,12 @@ async fn answer(client: Client) {
     }
 }
 
-async fn store(jetstream: Context, subjects: &'static [&'static str]) {
+async fn store(jetstream: Context, subject: &'static str) {
     let mut pace = interval(PACE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    for subject in subjects.iter().cycle() {
+    loop {
         pace.tick().await;
-        if let Ok(sent) = jetstream.publish(*subject, "traffic".into()).await {
+        if let Ok(sent) = jetstream.publish(subject, "traffic".into()).await {
             let _ = timeout(PATIENCE, sent).await;
         }
     }
