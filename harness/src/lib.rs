@@ -1,1 +1,37 @@
 //! Starts real NATS servers for the tests and the demo.
+//!
+//! A [`Cluster`] is a set of `nats-server` processes of one version on the loopback interface, with
+//! everything they write in one temporary directory. Dropping it kills the processes and removes the
+//! directory, also when a test panics; the processes die with their parent as well, so nothing is
+//! left behind even by a killed test run. [`Node`] has the faults, [`workload`] the traffic.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), nats_harness::Error> {
+//! use nats_harness::{Cluster, newest};
+//!
+//! let cluster = Cluster::builder(newest()).nodes(3).jetstream(true).start().await?;
+//! cluster.node(0).kill().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Linux only: it relies on process groups, mount namespaces and abstract sockets.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
+
+mod cluster;
+mod error;
+mod node;
+mod ports;
+mod process;
+mod settings;
+mod tools;
+pub mod workload;
+
+pub use cluster::{Builder, Cluster};
+pub use error::{Error, Result};
+pub use node::{Answer, Node};
+pub use ports::Port;
+pub use process::Process;
+pub use settings::{Account, MonitorTls};
+pub use tools::{VERSIONS, nats_server, newest, oldest, repository, tool};

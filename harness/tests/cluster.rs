@@ -1,0 +1,168 @@
+//! The harness itself: what it starts, breaks and leaves behind.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test may panic, and says what it skips"
+)]
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nats_harness::{Account, Cluster, Error, newest};
+
+/// A panic while a cluster runs takes the same way as this drop.
+#[tokio::test]
+async fn three_servers_and_faults() {
+    let cluster = Cluster::builder(newest())
+        .nodes(3)
+        .jetstream(true)
+        .start()
+        .await
+        .unwrap();
+    assert_eq!(cluster.nodes().len(), 3);
+    let leader = cluster
+        .meta_leader()
+        .await
+        .expect("a ready cluster has a meta leader");
+    let other = cluster
+        .nodes()
+        .iter()
+        .find(|node| node.index() != leader.index())
+        .unwrap();
+
+    other.freeze().await.unwrap();
+    assert!(other.is_alive());
+    assert!(matches!(
+        other.get("/varz").await,
+        Err(Error::Monitor { .. })
+    ));
+    other.thaw().await.unwrap();
+    assert_eq!(other.get("/varz").await.unwrap().status, 200);
+
+    let port = other.monitor_url();
+    other.kill().await.unwrap();
+    assert!(!other.is_alive());
+    assert!(matches!(
+        other.freeze().await,
+        Err(Error::NotRunning { .. })
+    ));
+    other.start().await.unwrap();
+    assert!(matches!(
+        other.start().await,
+        Err(Error::AlreadyRunning { .. })
+    ));
+    assert_eq!(other.monitor_url(), port);
+    cluster.wait_ready().await.unwrap();
+
+    other.rename_and_restart("renamed").await.unwrap();
+    cluster.wait_ready().await.unwrap();
+    assert_eq!(other.json("/varz").await.unwrap()["server_name"], "renamed");
+    assert_eq!(cluster.by_name("renamed").unwrap().index(), other.index());
+
+    let pids: Vec<u32> = cluster
+        .nodes()
+        .iter()
+        .filter_map(nats_harness::Node::pid)
+        .collect();
+    assert_eq!(pids.len(), 3);
+    let dir = cluster.dir().to_owned();
+    drop(cluster);
+    assert!(!dir.exists());
+    assert!(pids.iter().all(|pid| !is_there(*pid)));
+}
+
+#[tokio::test]
+async fn lame_duck_ends_by_itself() {
+    let cluster = Cluster::builder(newest()).start().await.unwrap();
+    let node = cluster.node(0);
+    node.lame_duck().await.unwrap();
+    let mut alive = 0;
+    while node.is_alive() && alive < 400 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        alive += 1;
+    }
+    assert!(!node.is_alive(), "{}", node.log());
+    assert!(node.log().contains("lame duck"));
+}
+
+#[tokio::test]
+async fn a_bad_configuration_is_told() {
+    let error = Cluster::builder(newest())
+        .extra_config("no_such_option: 1")
+        .start()
+        .await
+        .unwrap_err();
+    let Error::Exited { log, .. } = error else {
+        panic!("{error}")
+    };
+    assert!(log.contains("no_such_option"), "{log}");
+}
+
+#[tokio::test]
+async fn accounts_names_and_base_path() {
+    let cluster = Cluster::builder(newest())
+        .accounts(true)
+        .jetstream(true)
+        .server_names(false)
+        .http_base_path("/nats/")
+        .start()
+        .await
+        .unwrap();
+    let node = cluster.node(0);
+    assert!(node.monitor_url().ends_with("/nats"));
+    let varz = node.json("/varz").await.unwrap();
+    assert_eq!(varz["server_id"], node.name());
+    for account in [Account::Sys, Account::App, Account::Aux] {
+        cluster
+            .client(account, 0)
+            .await
+            .unwrap()
+            .flush()
+            .await
+            .unwrap();
+    }
+    node.restart().await.unwrap();
+    assert_ne!(varz["server_id"], node.name());
+}
+
+#[tokio::test]
+async fn a_limited_store_leaves_no_mount() {
+    let started = Cluster::builder(newest())
+        .jetstream(true)
+        .store_size(0, 8 << 20)
+        .start()
+        .await;
+    let cluster = match started {
+        Err(Error::NamespacesUnavailable { reason }) => {
+            eprintln!("skipped: no mount namespaces here: {reason}");
+            return;
+        }
+        started => started.unwrap(),
+    };
+    let node = cluster.node(0);
+    let mounts = |pid: &str| fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
+    let store = node.store_dir();
+    let store = store.to_str().unwrap();
+    let inside = mounts(&node.pid().unwrap().to_string());
+    assert!(
+        inside
+            .lines()
+            .any(|line| line.contains(store) && line.contains("size=8192k"))
+    );
+    assert!(!mounts("self").contains(store));
+
+    node.set_store_size(Some(16 << 20));
+    node.restart().await.unwrap();
+    let inside = mounts(&node.pid().unwrap().to_string());
+    assert!(
+        inside
+            .lines()
+            .any(|line| line.contains(store) && line.contains("size=16384k"))
+    );
+}
+
+fn is_there(pid: u32) -> bool {
+    PathBuf::from(format!("/proc/{pid}")).exists()
+}
