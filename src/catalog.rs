@@ -94,7 +94,7 @@ pub enum Topic {
     Route,
     /// The health questions.
     Health,
-    /// `JetStream` of a server: switch, storage, API.
+    /// JetStream of a server: switch, storage, API.
     JetStream,
     /// The meta group.
     Meta,

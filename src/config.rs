@@ -38,7 +38,7 @@ pub struct Config {
     pub log: Log,
     /// How long a scrape may take.
     pub scrape: Scrape,
-    /// What is asked of `JetStream` and what of it is shown.
+    /// What is asked of JetStream and what of it is shown.
     pub jetstream: JetStream,
     /// What protects the exporter and Prometheus from too much.
     pub limits: Limits,
@@ -126,7 +126,7 @@ pub struct Scrape {
     pub persistence_timeout: Duration,
 }
 
-/// What is asked of `JetStream` and what of it is shown.
+/// What is asked of JetStream and what of it is shown.
 #[derive(Debug, Clone)]
 pub struct JetStream {
     /// How deep `/jsz` is asked.

@@ -180,7 +180,7 @@ mod tests {
 
     fn answer() -> JszDetail {
         decode_quickly(
-            br#"{"total":3,"account_details":[
+            br#"{"server_id":"A","total":3,"account_details":[
               {"name":"B","stream_detail":[{"name":"$MQTT_msgs","consumer_detail":[
                 {"name":"x1","config":{"durable_name":"x1"},"num_pending":4}]}]},
               {"name":"A","stream_detail":[

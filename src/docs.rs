@@ -49,7 +49,9 @@ pub fn metrics() -> String {
                 .collect();
             if !tables.is_empty() {
                 let _ = write!(text, "\n### {}\n", topic.as_str());
-                tables.iter().for_each(|table| describe(&mut text, table));
+                for table in &tables {
+                    describe(&mut text, table);
+                }
             }
         }
     }

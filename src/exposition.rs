@@ -1,7 +1,7 @@
 //! Writes a scrape as text, in the two formats that Prometheus reads, with
 //! prometheus-client as the encoder.
 //!
-//! The library writes `OpenMetrics` only. The classic format differs in three things: a counter's
+//! The library writes OpenMetrics only. The classic format differs in three things: a counter's
 //! family carries the `_total` of its samples, `# EOF` is left out, and the content type is
 //! another one. The first is had by writing the samples of a counter as those of a gauge with the
 //! longer name.
@@ -20,7 +20,7 @@ use crate::scrape::Scrape;
 /// A text format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// `OpenMetrics` 1.0.
+    /// OpenMetrics 1.0.
     OpenMetrics,
     /// The classic text format 0.0.4.
     Classic,

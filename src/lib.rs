@@ -1,4 +1,4 @@
-//! Prometheus exporter for NATS that keeps core messaging and `JetStream` apart.
+//! Prometheus exporter for NATS that keeps core messaging and JetStream apart.
 //!
 //! The way of a scrape: [`web`] takes the request, [`exporter`] asks all targets through
 //! [`probe`], which makes a [`snapshot`] of each; [`scrape`] puts the snapshots together,

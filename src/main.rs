@@ -95,7 +95,8 @@ fn fail(code: u8, error: &dyn std::error::Error) -> ExitCode {
     while let Some(error) = cause {
         // Most messages name their cause already.
         if !text.contains(&error.to_string()) {
-            text.push_str(&format!(": {error}"));
+            text.push_str(": ");
+            text.push_str(&error.to_string());
         }
         cause = error.source();
     }

@@ -65,8 +65,18 @@ pub struct History {
     pub failures: BTreeMap<Reason, u64>,
     /// Fields that the exporter does not know, summed over all answers.
     pub unknown_fields: u64,
-    /// What the log said last: nothing, well, or the reason.
-    logged: Option<Option<Reason>>,
+    /// How the endpoint fared when the log was written last.
+    logged: Logged,
+}
+
+/// What the log said last of an endpoint.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Logged {
+    /// Nothing yet, or that it answers.
+    #[default]
+    Well,
+    /// That it fails, and why.
+    Failing(Reason),
 }
 
 /// What is remembered of one target.
@@ -78,7 +88,7 @@ struct Inner {
     learned: Option<Learned>,
     /// Process that accepted connections when it was asked last.
     accepted: Option<String>,
-    /// Process whose `JetStream` was on when it was asked last.
+    /// Process whose JetStream was on when it was asked last.
     enabled: Option<String>,
     remotes: BTreeSet<String>,
     most_peers: Option<(u64, Instant)>,
@@ -139,7 +149,7 @@ impl Memory {
         Self::note(&mut self.lock().accepted, server_id, now)
     }
 
-    /// Notes whether `JetStream` of the process `server_id` is on, and returns whether it ever was.
+    /// Notes whether JetStream of the process `server_id` is on, and returns whether it ever was.
     pub fn jetstream_on(&self, server_id: &str, now: Option<bool>) -> bool {
         Self::note(&mut self.lock().enabled, server_id, now)
     }
@@ -198,24 +208,24 @@ impl Memory {
     pub fn record<T>(&self, target: &str, endpoint: Endpoint, outcome: &Outcome<T>) {
         let mut inner = self.lock();
         let history = inner.histories.entry(endpoint).or_default();
-        let reason = match outcome {
+        let now = match outcome {
             Ok(reading) => {
                 history.last_success = Some(reading.at);
-                None
+                Logged::Well
             }
             Err(failed) => {
                 *history.failures.entry(failed.failure.reason).or_default() += 1;
-                Some(failed.failure.reason)
+                Logged::Failing(failed.failure.reason)
             }
         };
-        let before = history.logged.replace(reason);
+        let before = std::mem::replace(&mut history.logged, now);
         drop(inner);
-        match (outcome, before) {
-            (Err(failed), before) => log_failure(target, endpoint, failed, before != Some(reason)),
-            (Ok(_), Some(Some(_))) => {
+        match outcome {
+            Err(failed) => log_failure(target, endpoint, failed, before != now),
+            Ok(_) if before != now => {
                 info!(target_name = target, %endpoint, tier = %endpoint.tier(), "endpoint answers again");
             }
-            (Ok(_), _) => {}
+            Ok(_) => {}
         }
     }
 
@@ -284,7 +294,9 @@ mod tests {
             .iter()
             .map(|name| format!(r#"{{"remote_id":"ID{name}","remote_name":"{name}"}}"#))
             .collect();
-        decode(format!(r#"{{"routes":[{}]}}"#, routes.join(",")).as_bytes()).unwrap().0
+        decode(format!(r#"{{"server_id":"A","routes":[{}]}}"#, routes.join(",")).as_bytes())
+            .unwrap()
+            .0
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub struct Scrape {
     pub duplicates: Vec<Duplicate>,
     /// The exporter's own state.
     pub own: Own,
-    /// What of `JetStream` is shown.
+    /// What of JetStream is shown.
     pub jetstream: Arc<JetStream>,
     /// Most series of streams and consumers from one target; 0 is no limit.
     pub series_per_target: usize,

@@ -1,7 +1,7 @@
 //! Everything that one probe of one target learned, with what failed and why.
 //!
 //! The two tiers are two types: what belongs to the base tier is made from
-//! [`Base`] and cannot see `JetStream`, and the other way round.
+//! [`Base`] and cannot see JetStream, and the other way round.
 
 use std::sync::Arc;
 
@@ -69,18 +69,18 @@ pub struct Persistence {
     /// Plain `/jsz`.
     pub jsz: Option<Outcome<Jsz>>,
     /// Detailed `/jsz`; nothing when it is from another process than the plain one, or
-    /// `JetStream` is off.
+    /// JetStream is off.
     pub detail: Option<Outcome<Detail>>,
     /// The health questions from the widest inwards.
     pub health: Option<Outcome<Health>>,
-    /// How `JetStream` waits for the disk.
+    /// How JetStream waits for the disk.
     pub disk_io_wait: Option<DiskIoWait>,
     /// The name under which the server that answered `/jsz` leads what it leads; nothing when
     /// it is not known for sure.
     pub own_name: Option<String>,
     /// The version, now or when the server answered last.
     pub version: Option<Version>,
-    /// The state of the tier; nothing when `JetStream` is not configured.
+    /// The state of the tier; nothing when JetStream is not configured.
     pub verdict: Option<Verdict>,
 }
 
@@ -98,6 +98,7 @@ pub struct Report {
 }
 
 /// What of an outcome can be shown.
+#[must_use]
 pub fn value<T>(outcome: Option<&Outcome<T>>) -> Option<&T> {
     outcome?.as_ref().ok().map(|reading| &reading.value)
 }
@@ -122,7 +123,7 @@ impl Base {
     }
 }
 
-/// Whether `JetStream` is there, as far as the server tells.
+/// Whether JetStream is there, as far as the server tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Switch {
     /// Configured and running.
@@ -142,7 +143,7 @@ impl Persistence {
         value(self.jsz.as_ref())
     }
 
-    /// A readable plain `/jsz` of a server whose `JetStream` is on.
+    /// A readable plain `/jsz` of a server whose JetStream is on.
     #[must_use]
     pub fn running(&self) -> Option<&Jsz> {
         self.jsz().filter(|jsz| jsz.disabled != Some(true))
@@ -154,7 +155,7 @@ impl Persistence {
         value(self.detail.as_ref())
     }
 
-    /// Whether `JetStream` is on; nothing when `/jsz` did not say.
+    /// Whether JetStream is on; nothing when `/jsz` did not say.
     ///
     /// `/jsz` says `disabled` both when it is switched off and when it is not configured. The
     /// enabled question of `/healthz` fails only in the first case.
@@ -172,7 +173,7 @@ impl Persistence {
         })
     }
 
-    /// Whether `JetStream` of this server is clustered.
+    /// Whether JetStream of this server is clustered.
     #[must_use]
     pub fn clustered(&self) -> bool {
         self.running().is_some_and(|jsz| jsz.meta_cluster.is_some())

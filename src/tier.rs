@@ -11,7 +11,7 @@ use std::str::FromStr;
 pub enum Tier {
     /// Core messaging: the server process, its clients and its routes.
     Base,
-    /// `JetStream`: meta group, storage, streams and consumers.
+    /// JetStream: meta group, storage, streams and consumers.
     Persistence,
     /// The exporter itself.
     Exporter,

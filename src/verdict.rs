@@ -87,7 +87,7 @@ reasons! {
         StreamWithoutLeader "stream_without_leader" Degraded "This server holds a replica of a stream and knows no leader for it.";
         StreamReplicaBehind "stream_replica_behind" Degraded "This server leads a stream, and a replica is offline or not current.";
         ConsumerWithoutLeader "consumer_without_leader" Degraded "This server holds a replica of a consumer and knows no leader for it.";
-        StorageFull "storage_full" Degraded "File storage has reached max_file: streams reject writes.";
+        StorageFull "storage_full" Degraded "File storage has reached its limit: streams reject writes.";
         MessagesLost "messages_lost" Degraded "A stream has lost messages to damage of its store.";
     }
 }
@@ -120,7 +120,7 @@ macro_rules! verdict_of {
 pub struct Before {
     /// This process accepted connections before, by what was seen or by its own count.
     pub accepted: bool,
-    /// `JetStream` of this process was on before.
+    /// JetStream of this process was on before.
     pub jetstream_on: bool,
     /// The count of slow consumers rose lately.
     pub slow_consumers_rise: bool,
@@ -156,7 +156,7 @@ pub fn base(base: &Base, before: Before) -> Verdict {
     verdict_of!(BaseReason, holds)
 }
 
-/// The state of the persistence tier; nothing when `JetStream` is not configured.
+/// The state of the persistence tier; nothing when JetStream is not configured.
 ///
 /// `base` is evidence for what the persistence tier cannot know of itself: that the whole server
 /// is away, or on its way in or out.

@@ -1,4 +1,24 @@
-//! The integration tests, in one binary because linking one is quicker than linking many.
+//! The single integration test binary.
 
+#[path = "it/broken.rs"]
+mod broken;
+#[path = "it/catalog.rs"]
+mod catalog;
 #[path = "it/config.rs"]
 mod config;
+#[path = "it/faults.rs"]
+mod faults;
+#[path = "it/golden.rs"]
+mod golden;
+#[path = "it/identity.rs"]
+mod identity;
+#[path = "it/isolation.rs"]
+mod isolation;
+#[path = "it/program.rs"]
+mod program;
+#[path = "it/prometheus.rs"]
+mod prometheus;
+#[path = "it/real_server.rs"]
+mod real_server;
+#[path = "it/support/mod.rs"]
+mod support;

@@ -19,7 +19,7 @@ const READY_LIMIT: Duration = Duration::from_secs(60);
 const REQUEST_LIMIT: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(100);
 
-/// What a [`Cluster`] is to be. Without further words: one server, no `JetStream`, no accounts.
+/// What a [`Cluster`] is to be. Without further words: one server, no JetStream, no accounts.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Builder {
@@ -33,7 +33,7 @@ impl Builder {
         self
     }
 
-    /// With `JetStream`?
+    /// With JetStream?
     pub fn jetstream(mut self, on: bool) -> Self {
         self.settings.jetstream = on;
         self
@@ -57,20 +57,20 @@ impl Builder {
         self
     }
 
-    /// Without configured names each server is named after its id. `JetStream` servers in a cluster
+    /// Without configured names each server is named after its id. JetStream servers in a cluster
     /// need names.
     pub fn server_names(mut self, on: bool) -> Self {
         self.settings.server_names = on;
         self
     }
 
-    /// The memory each server has for `JetStream`, in nats-server's notation; `128MB` by default.
+    /// The memory each server has for JetStream, in nats-server's notation; `128MB` by default.
     pub fn max_mem(mut self, size: impl Into<String>) -> Self {
         self.settings.max_mem = size.into();
         self
     }
 
-    /// The file storage each server has for `JetStream`; `512MB` by default.
+    /// The file storage each server has for JetStream; `512MB` by default.
     pub fn max_file(mut self, size: impl Into<String>) -> Self {
         self.settings.max_file = size.into();
         self
@@ -78,9 +78,7 @@ impl Builder {
 
     /// Puts the monitoring endpoints below a path, such as `/nats`.
     pub fn http_base_path(mut self, path: impl Into<String>) -> Self {
-        path.into()
-            .trim_end_matches('/')
-            .clone_into(&mut self.settings.http_base_path);
+        path.into().trim_end_matches('/').clone_into(&mut self.settings.http_base_path);
         self
     }
 
@@ -141,31 +139,21 @@ pub struct Cluster {
 impl Cluster {
     /// A cluster of this version of nats-server, to be described further.
     pub fn builder(version: &str) -> Builder {
-        Builder {
-            settings: Settings::new(version),
-        }
+        Builder { settings: Settings::new(version) }
     }
 
     async fn prepare(settings: Settings) -> Result<Self> {
         let version = settings.version.clone();
-        let binary = tokio::task::spawn_blocking(move || nats_server(&version))
-            .await
-            .map_err(|error| Error::Fetch {
-                program: "nats-server".to_owned(),
-                reason: error.to_string(),
-            })??;
+        let binary = tokio::task::spawn_blocking(move || nats_server(&version)).await.map_err(
+            |error| Error::Fetch { program: "nats-server".to_owned(), reason: error.to_string() },
+        )??;
         let dir = tempfile::Builder::new()
             .prefix("nats-harness-")
             .tempdir()
-            .map_err(Error::file(
-                "cannot create a directory in",
-                std::env::temp_dir(),
-            ))?;
+            .map_err(Error::file("cannot create a directory in", std::env::temp_dir()))?;
         let settings = Arc::new(settings);
         let http = http_client()?;
-        let held = (0..settings.nodes)
-            .map(|_| Held::take())
-            .collect::<Result<Vec<_>>>()?;
+        let held = (0..settings.nodes).map(|_| Held::take()).collect::<Result<Vec<_>>>()?;
         let peers: Vec<u16> = held.iter().map(|held| held.numbers().route).collect();
         let nodes = held
             .into_iter()
@@ -173,22 +161,10 @@ impl Cluster {
             .map(|(index, held)| {
                 let place = dir.path().join((index + 1).to_string());
                 let settings = Arc::clone(&settings);
-                Node::new(
-                    index,
-                    settings,
-                    binary.clone(),
-                    place,
-                    held,
-                    peers.clone(),
-                    http.clone(),
-                )
+                Node::new(index, settings, binary.clone(), place, held, peers.clone(), http.clone())
             })
             .collect();
-        Ok(Self {
-            nodes,
-            dir,
-            settings,
-        })
+        Ok(Self { nodes, dir, settings })
     }
 
     /// The version of nats-server.
@@ -200,10 +176,7 @@ impl Cluster {
     /// Is the version this one or later? Versions behave differently; tests have to know.
     #[must_use]
     pub fn version_is_at_least(&self, major: u32, minor: u32) -> bool {
-        let mut parts = self
-            .version()
-            .split('.')
-            .map(|part| part.parse().unwrap_or(0));
+        let mut parts = self.version().split('.').map(|part| part.parse().unwrap_or(0));
         (parts.next(), parts.next()) >= (Some(major), Some(minor))
     }
 
@@ -255,15 +228,13 @@ impl Cluster {
 
     /// Ends all servers in good order. Dropping the cluster kills them, which is quicker.
     pub async fn stop(&self) -> Result<()> {
-        try_join_all(self.nodes.iter().map(Node::stop))
-            .await
-            .map(drop)
+        try_join_all(self.nodes.iter().map(Node::stop)).await.map(drop)
     }
 
     // --------------------------------------------------------------------------------- readiness
 
     /// Waits until every server that runs and is not frozen is healthy, has its routes to the others
-    /// that run, and, in a cluster with `JetStream`, knows a meta leader.
+    /// that run, and, in a cluster with JetStream, knows a meta leader.
     pub async fn wait_ready(&self) -> Result<()> {
         self.wait_ready_for(READY_LIMIT).await
     }
@@ -304,10 +275,7 @@ impl Cluster {
             .filter_map(|route| route["remote_id"].as_str())
             .collect();
         if remotes.len() < peers {
-            return Some(format!(
-                "routes of {name}, it has {} of {peers}",
-                remotes.len()
-            ));
+            return Some(format!("routes of {name}, it has {} of {peers}", remotes.len()));
         }
         if self.settings.jetstream && self.leader_seen_by(node).await.is_none() {
             return Some(format!("a meta leader known to {name}"));
@@ -316,9 +284,7 @@ impl Cluster {
     }
 
     fn running(&self) -> impl Iterator<Item = &Node> {
-        self.nodes
-            .iter()
-            .filter(|node| node.is_alive() && !node.is_frozen())
+        self.nodes.iter().filter(|node| node.is_alive() && !node.is_frozen())
     }
 
     /// The server that leads the meta group, by the word of most servers; nothing when none is known.
@@ -362,10 +328,7 @@ impl Cluster {
             .map(|url| url.parse::<async_nats::ServerAddr>())
             .collect::<Result<Vec<_>, _>>()
             .map_err(Error::client(&action))?;
-        self.client_options(account)
-            .connect(addresses)
-            .await
-            .map_err(Error::client(action))
+        self.client_options(account).connect(addresses).await.map_err(Error::client(action))
     }
 
     fn client_options(&self, account: Account) -> async_nats::ConnectOptions {

@@ -121,11 +121,7 @@ impl Error {
         path: impl Into<PathBuf>,
     ) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
-        move |source| Self::File {
-            action,
-            path,
-            source,
-        }
+        move |source| Self::File { action, path, source }
     }
 
     /// For `map_err` of client operations, whose error types are many.
@@ -133,9 +129,6 @@ impl Error {
         action: impl Into<String>,
     ) -> impl FnOnce(E) -> Self {
         let action = action.into();
-        move |error| Self::Client {
-            action,
-            reason: error.to_string(),
-        }
+        move |error| Self::Client { action, reason: error.to_string() }
     }
 }

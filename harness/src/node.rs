@@ -42,11 +42,7 @@ pub(crate) struct Held {
 
 impl Held {
     pub(crate) fn take() -> Result<Self> {
-        Ok(Self {
-            client: Port::any()?,
-            route: Port::any()?,
-            monitor: Port::any()?,
-        })
+        Ok(Self { client: Port::any()?, route: Port::any()?, monitor: Port::any()? })
     }
 
     pub(crate) fn numbers(&self) -> Ports {
@@ -92,16 +88,7 @@ impl Node {
             frozen: false,
         };
         let state = Mutex::new(state);
-        Self {
-            index,
-            settings,
-            binary,
-            dir,
-            held,
-            peers,
-            http,
-            state,
-        }
+        Self { index, settings, binary, dir, held, peers, http, state }
     }
 
     /// Its place in the cluster, from 0.
@@ -121,11 +108,7 @@ impl Node {
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         let state = self.state();
-        state
-            .process
-            .as_ref()
-            .filter(|process| process.ended().is_none())
-            .map(Process::pid)
+        state.process.as_ref().filter(|process| process.ended().is_none()).map(Process::pid)
     }
 
     /// Is the process there? A frozen one is.
@@ -143,16 +126,9 @@ impl Node {
     /// Where its monitoring endpoints are, with the base path and without a slash at the end.
     #[must_use]
     pub fn monitor_url(&self) -> String {
-        let scheme = if self.settings.monitor_tls.is_some() {
-            "https"
-        } else {
-            "http"
-        };
+        let scheme = if self.settings.monitor_tls.is_some() { "https" } else { "http" };
         let port = self.held.monitor.number();
-        format!(
-            "{scheme}://127.0.0.1:{port}{}",
-            self.settings.http_base_path
-        )
+        format!("{scheme}://127.0.0.1:{port}{}", self.settings.http_base_path)
     }
 
     /// Where clients connect.
@@ -192,7 +168,7 @@ impl Node {
         self.dir.join("server.log")
     }
 
-    /// The directory of its `JetStream` store. Looks empty from here when its size is limited, since
+    /// The directory of its JetStream store. Looks empty from here when its size is limited, since
     /// that file system is visible to the server alone.
     #[must_use]
     pub fn store_dir(&self) -> PathBuf {
@@ -249,18 +225,11 @@ impl Node {
             let status = self.state().process.as_ref().and_then(Process::ended);
             if let Some(status) = status {
                 let log = last_lines(&self.log(), 15);
-                return Err(Error::Exited {
-                    node: self.name(),
-                    status,
-                    log,
-                });
+                return Err(Error::Exited { node: self.name(), status, log });
             }
             if Instant::now() >= end {
                 let what = format!("an answer from {}", self.monitor_url());
-                return Err(Error::Timeout {
-                    what,
-                    limit: START_LIMIT,
-                });
+                return Err(Error::Timeout { what, limit: START_LIMIT });
             }
             tokio::time::sleep(POLL).await;
         }
@@ -330,10 +299,7 @@ impl Node {
         if !self.is_alive() {
             return Err(Error::NotRunning { node: self.name() });
         }
-        self.state()
-            .process
-            .as_ref()
-            .map_or(Ok(()), |process| process.signal(signal))
+        self.state().process.as_ref().map_or(Ok(()), |process| process.signal(signal))
     }
 
     // -------------------------------------------------------------------------------- monitoring
@@ -351,10 +317,7 @@ impl Node {
             body.extend_from_slice(&chunk);
         }
         let body = String::from_utf8_lossy(&body).into_owned();
-        Ok(Answer {
-            status: response.status().as_u16(),
-            body,
-        })
+        Ok(Answer { status: response.status().as_u16(), body })
     }
 
     /// The same for an answer in JSON, whatever its status.

@@ -51,10 +51,7 @@ impl Port {
         let name = SocketAddr::from_abstract_name(format!("nats-harness-port-{number}")).ok()?;
         let mark = UnixListener::bind_addr(&name).ok()?;
         TcpListener::bind((Ipv4Addr::LOCALHOST, number)).ok()?;
-        Some(Self {
-            number,
-            _mark: mark,
-        })
+        Some(Self { number, _mark: mark })
     }
 }
 

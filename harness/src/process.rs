@@ -66,20 +66,11 @@ impl Process {
             .open(log)
             .map_err(Error::file("cannot open", log))?;
         let err = out.try_clone().map_err(Error::file("cannot open", log))?;
-        command
-            .stdin(Stdio::null())
-            .stdout(out)
-            .stderr(err)
-            .process_group(0);
-        let child = spawn_from_lasting_thread(command).map_err(|source| Error::Spawn {
-            program: program.to_owned(),
-            source,
-        })?;
+        command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
+        let child = spawn_from_lasting_thread(command)
+            .map_err(|source| Error::Spawn { program: program.to_owned(), source })?;
         let pid = child.id();
-        Ok(Self {
-            child: Mutex::new(child),
-            pid,
-        })
+        Ok(Self { child: Mutex::new(child), pid })
     }
 
     /// The process id.
@@ -101,10 +92,7 @@ impl Process {
             return Ok(());
         }
         let group = Pid::from_raw(self.pid.cast_signed());
-        killpg(group, signal).map_err(|source| Error::Signal {
-            pid: self.pid,
-            source,
-        })
+        killpg(group, signal).map_err(|source| Error::Signal { pid: self.pid, source })
     }
 
     /// Waits for its end, at most for `limit`.
@@ -161,9 +149,7 @@ pub(crate) fn check_namespaces(scratch: &Path) -> Result<()> {
     if output.status.success() {
         return Ok(());
     }
-    Err(unavailable(
-        String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-    ))
+    Err(unavailable(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
 }
 
 /// The start of a command line for a shell script in its own mount namespace.
@@ -215,8 +201,6 @@ fn spawn_from_lasting_thread(command: Command) -> io::Result<Child> {
     });
     let (sender, answer) = channel();
     let ended = "the thread that starts processes has ended";
-    SPAWNER
-        .send((command, sender))
-        .map_err(|_| io::Error::other(ended))?;
+    SPAWNER.send((command, sender)).map_err(|_| io::Error::other(ended))?;
     answer.recv().map_err(|_| io::Error::other(ended))?
 }

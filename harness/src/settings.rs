@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 pub enum Account {
     /// The system account.
     Sys,
-    /// An account with `JetStream` and limits.
+    /// An account with JetStream and limits.
     App,
-    /// An account with `JetStream` and no limits.
+    /// An account with JetStream and no limits.
     Aux,
 }
 
@@ -108,11 +108,7 @@ pub(crate) fn config_text(
         line(format_args!("server_name: {name:?}"));
     }
     line(format_args!("listen: \"127.0.0.1:{}\"", ports.client));
-    let scheme = if settings.monitor_tls.is_some() {
-        "https"
-    } else {
-        "http"
-    };
+    let scheme = if settings.monitor_tls.is_some() { "https" } else { "http" };
     line(format_args!("{scheme}: \"127.0.0.1:{}\"", ports.monitor));
     if let Some(tls) = &settings.monitor_tls {
         // Monitoring takes its certificate from the block of the client port. Clients may do without.
@@ -123,10 +119,7 @@ pub(crate) fn config_text(
         ));
     }
     if !settings.http_base_path.is_empty() {
-        line(format_args!(
-            "http_base_path: {:?}",
-            settings.http_base_path
-        ));
+        line(format_args!("http_base_path: {:?}", settings.http_base_path));
     }
     if settings.jetstream {
         line(format_args!(
@@ -137,10 +130,8 @@ pub(crate) fn config_text(
         ));
     }
     if settings.nodes > 1 {
-        let routes: Vec<String> = peers
-            .iter()
-            .map(|port| format!("\"nats-route://127.0.0.1:{port}\""))
-            .collect();
+        let routes: Vec<String> =
+            peers.iter().map(|port| format!("\"nats-route://127.0.0.1:{port}\"")).collect();
         line(format_args!(
             "cluster {{ name: {:?}, listen: \"127.0.0.1:{}\", routes: [{}] }}",
             settings.cluster_name,
@@ -157,11 +148,7 @@ pub(crate) fn config_text(
 fn accounts_text(jetstream: bool) -> String {
     let limits =
         "jetstream: { max_mem: 64MB, max_file: 256MB, max_streams: 50, max_consumers: 100 },";
-    let (app, aux) = if jetstream {
-        (limits, "jetstream: enabled,")
-    } else {
-        ("", "")
-    };
+    let (app, aux) = if jetstream { (limits, "jetstream: enabled,") } else { ("", "") };
     format!(
         "accounts {{\n  \
            SYS: {{ users: [{{ user: sys, password: sys }}] }}\n  \

@@ -56,32 +56,20 @@ fn fetch(arguments: &[&str]) -> Result<PathBuf> {
     // The script checks versions by running programs, so its answers are kept.
     static FOUND: LazyLock<Mutex<HashMap<String, PathBuf>>> = LazyLock::new(Mutex::default);
     let program = arguments.join(" ");
-    if let Some(path) = FOUND
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .get(&program)
-    {
+    if let Some(path) = FOUND.lock().unwrap_or_else(PoisonError::into_inner).get(&program) {
         return Ok(path.clone());
     }
-    let failed = |reason: String| Error::Fetch {
-        program: program.clone(),
-        reason,
-    };
+    let failed = |reason: String| Error::Fetch { program: program.clone(), reason };
     let output = Command::new(repository().join("tools/fetch"))
         .args(arguments)
         .stdin(Stdio::null())
         .output()
         .map_err(|error| failed(format!("tools/fetch (which needs python3): {error}")))?;
     if !output.status.success() {
-        return Err(failed(
-            String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        ));
+        return Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
     }
     let path = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
-    FOUND
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .insert(program, path.clone());
+    FOUND.lock().unwrap_or_else(PoisonError::into_inner).insert(program, path.clone());
     Ok(path)
 }
 
@@ -92,17 +80,11 @@ mod tests {
     #[test]
     fn versions_are_in_order() {
         let number = |version: &str| -> Vec<u32> {
-            version
-                .split('.')
-                .map(|part| part.parse().unwrap())
-                .collect()
+            version.split('.').map(|part| part.parse().unwrap()).collect()
         };
         assert!(VERSIONS.len() > 1);
         assert!(VERSIONS.is_sorted_by_key(|version| number(version)));
-        assert_eq!(
-            (oldest(), newest()),
-            (VERSIONS[0], VERSIONS[VERSIONS.len() - 1])
-        );
+        assert_eq!((oldest(), newest()), (VERSIONS[0], VERSIONS[VERSIONS.len() - 1]));
     }
 
     #[test]

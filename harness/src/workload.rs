@@ -133,11 +133,7 @@ impl Workload {
     }
 
     fn side(&self, account: Account) -> &Side {
-        if account == Account::Aux {
-            &self.aux
-        } else {
-            &self.app
-        }
+        if account == Account::Aux { &self.aux } else { &self.app }
     }
 
     /// A deleted message, duplicates, messages that are not acknowledged or delivered twice, a full
@@ -161,14 +157,10 @@ impl Workload {
     /// The clients that make a push consumer bound and a pull request wait.
     async fn attach_clients(&mut self) -> Result<()> {
         let orders = get_stream(&self.app.jetstream, "ORDERS").await?;
-        let bound: PushConsumer = orders
-            .get_consumer("push_bound")
-            .await
-            .map_err(Error::client("look up push_bound"))?;
-        let mut messages = bound
-            .messages()
-            .await
-            .map_err(Error::client("subscribe to push_bound"))?;
+        let bound: PushConsumer =
+            orders.get_consumer("push_bound").await.map_err(Error::client("look up push_bound"))?;
+        let mut messages =
+            bound.messages().await.map_err(Error::client("subscribe to push_bound"))?;
         self.clients.push(tokio::spawn(async move {
             while let Some(message) = messages.next().await {
                 if let Ok(message) = message {
@@ -176,16 +168,11 @@ impl Workload {
                 }
             }
         }));
-        let waiting: PullConsumer = orders
-            .get_consumer("eu_only")
-            .await
-            .map_err(Error::client("look up eu_only"))?;
+        let waiting: PullConsumer =
+            orders.get_consumer("eu_only").await.map_err(Error::client("look up eu_only"))?;
         self.clients.push(tokio::spawn(async move {
             loop {
-                let request = waiting
-                    .fetch()
-                    .max_messages(1)
-                    .expires(Duration::from_secs(60));
+                let request = waiting.fetch().max_messages(1).expires(Duration::from_secs(60));
                 if let Ok(mut batch) = request.messages().await {
                     while batch.next().await.is_some() {}
                 }
@@ -251,22 +238,17 @@ async fn patiently<T, E: std::fmt::Display>(
 }
 
 async fn get_stream(jetstream: &Context, name: &str) -> Result<Stream> {
-    jetstream
-        .get_stream(name)
-        .await
-        .map_err(Error::client(format!("look up {name}")))
+    jetstream.get_stream(name).await.map_err(Error::client(format!("look up {name}")))
 }
 
 async fn make_consumer(stream: &Stream, consumer: &Consumer) -> Result<()> {
     patiently(consumer.name(), async || match consumer {
-        Consumer::Pull(config) => stream
-            .get_or_create_consumer(consumer.name(), config.clone())
-            .await
-            .map(drop),
-        Consumer::Push(config) => stream
-            .get_or_create_consumer(consumer.name(), config.clone())
-            .await
-            .map(drop),
+        Consumer::Pull(config) => {
+            stream.get_or_create_consumer(consumer.name(), config.clone()).await.map(drop)
+        }
+        Consumer::Push(config) => {
+            stream.get_or_create_consumer(consumer.name(), config.clone()).await.map(drop)
+        }
     })
     .await
 }
@@ -277,10 +259,7 @@ async fn publish(jetstream: &Context, stream: &Stream, messages: &assets::Messag
     for number in stream.cached_info().state.last_sequence..messages.count {
         let subject = messages.subject(number);
         let text = format!("message {number}");
-        let sent = jetstream
-            .publish(subject, text.into())
-            .await
-            .map_err(Error::client(&action))?;
+        let sent = jetstream.publish(subject, text.into()).await.map_err(Error::client(&action))?;
         sent.await.map_err(Error::client(&action))?;
     }
     Ok(())
@@ -309,10 +288,7 @@ async fn leave_unacknowledged(
     again: usize,
 ) -> Result<()> {
     let action = format!("take messages from {name}");
-    let consumer: PullConsumer = stream
-        .get_consumer(name)
-        .await
-        .map_err(Error::client(&action))?;
+    let consumer: PullConsumer = stream.get_consumer(name).await.map_err(Error::client(&action))?;
     if consumer.cached_info().num_ack_pending > 0 {
         return Ok(());
     }
@@ -336,12 +312,7 @@ async fn fetch(
     count: usize,
     action: &str,
 ) -> Result<Vec<jetstream::Message>> {
-    let batch = consumer
-        .fetch()
-        .max_messages(count)
-        .expires(FETCH_LIMIT)
-        .messages()
-        .await;
+    let batch = consumer.fetch().max_messages(count).expires(FETCH_LIMIT).messages().await;
     let batch = batch.map_err(Error::client(action))?;
     batch.try_collect().await.map_err(Error::client(action))
 }
@@ -364,11 +335,8 @@ async fn fill_limited(jetstream: &Context) -> Result<()> {
 
 async fn describe(jetstream: &Context, account: &str, made: &mut Vec<StreamMade>) -> Result<()> {
     let action = "list the streams";
-    let names: Vec<String> = jetstream
-        .stream_names()
-        .try_collect()
-        .await
-        .map_err(Error::client(action))?;
+    let names: Vec<String> =
+        jetstream.stream_names().try_collect().await.map_err(Error::client(action))?;
     for name in names {
         let stream = get_stream(jetstream, &name).await?;
         let mut consumers: Vec<ConsumerMade> = stream
@@ -394,12 +362,7 @@ fn stream_made(account: &str, stream: &Stream, consumers: Vec<ConsumerMade>) -> 
         messages: info.state.messages,
         last_sequence: info.state.last_sequence,
         mirror: config.mirror.map(|mirror| mirror.name),
-        sources: config
-            .sources
-            .into_iter()
-            .flatten()
-            .map(|source| source.name)
-            .collect(),
+        sources: config.sources.into_iter().flatten().map(|source| source.name).collect(),
         metadata: own_metadata(config.metadata),
         consumers,
     }
@@ -410,11 +373,7 @@ impl From<jetstream::consumer::Info> for ConsumerMade {
         Self {
             name: info.name,
             durable: info.config.durable_name.is_some(),
-            push_bound: info
-                .config
-                .deliver_subject
-                .is_some()
-                .then_some(info.push_bound),
+            push_bound: info.config.deliver_subject.is_some().then_some(info.push_bound),
             pending: info.num_pending,
             ack_pending: info.num_ack_pending,
             redelivered: info.num_redelivered,

@@ -15,44 +15,23 @@ use nats_harness::{Account, Cluster, Error, newest};
 /// A panic while a cluster runs takes the same way as this drop.
 #[tokio::test]
 async fn three_servers_and_faults() {
-    let cluster = Cluster::builder(newest())
-        .nodes(3)
-        .jetstream(true)
-        .start()
-        .await
-        .unwrap();
+    let cluster = Cluster::builder(newest()).nodes(3).jetstream(true).start().await.unwrap();
     assert_eq!(cluster.nodes().len(), 3);
-    let leader = cluster
-        .meta_leader()
-        .await
-        .expect("a ready cluster has a meta leader");
-    let other = cluster
-        .nodes()
-        .iter()
-        .find(|node| node.index() != leader.index())
-        .unwrap();
+    let leader = cluster.meta_leader().await.expect("a ready cluster has a meta leader");
+    let other = cluster.nodes().iter().find(|node| node.index() != leader.index()).unwrap();
 
     other.freeze().await.unwrap();
     assert!(other.is_alive());
-    assert!(matches!(
-        other.get("/varz").await,
-        Err(Error::Monitor { .. })
-    ));
+    assert!(matches!(other.get("/varz").await, Err(Error::Monitor { .. })));
     other.thaw().await.unwrap();
     assert_eq!(other.get("/varz").await.unwrap().status, 200);
 
     let port = other.monitor_url();
     other.kill().await.unwrap();
     assert!(!other.is_alive());
-    assert!(matches!(
-        other.freeze().await,
-        Err(Error::NotRunning { .. })
-    ));
+    assert!(matches!(other.freeze().await, Err(Error::NotRunning { .. })));
     other.start().await.unwrap();
-    assert!(matches!(
-        other.start().await,
-        Err(Error::AlreadyRunning { .. })
-    ));
+    assert!(matches!(other.start().await, Err(Error::AlreadyRunning { .. })));
     assert_eq!(other.monitor_url(), port);
     cluster.wait_ready().await.unwrap();
 
@@ -61,11 +40,7 @@ async fn three_servers_and_faults() {
     assert_eq!(other.json("/varz").await.unwrap()["server_name"], "renamed");
     assert_eq!(cluster.by_name("renamed").unwrap().index(), other.index());
 
-    let pids: Vec<u32> = cluster
-        .nodes()
-        .iter()
-        .filter_map(nats_harness::Node::pid)
-        .collect();
+    let pids: Vec<u32> = cluster.nodes().iter().filter_map(nats_harness::Node::pid).collect();
     assert_eq!(pids.len(), 3);
     let dir = cluster.dir().to_owned();
     drop(cluster);
@@ -89,14 +64,9 @@ async fn lame_duck_ends_by_itself() {
 
 #[tokio::test]
 async fn a_bad_configuration_is_told() {
-    let error = Cluster::builder(newest())
-        .extra_config("no_such_option: 1")
-        .start()
-        .await
-        .unwrap_err();
-    let Error::Exited { log, .. } = error else {
-        panic!("{error}")
-    };
+    let error =
+        Cluster::builder(newest()).extra_config("no_such_option: 1").start().await.unwrap_err();
+    let Error::Exited { log, .. } = error else { panic!("{error}") };
     assert!(log.contains("no_such_option"), "{log}");
 }
 
@@ -115,13 +85,7 @@ async fn accounts_names_and_base_path() {
     let varz = node.json("/varz").await.unwrap();
     assert_eq!(varz["server_id"], node.name());
     for account in [Account::Sys, Account::App, Account::Aux] {
-        cluster
-            .client(account, 0)
-            .await
-            .unwrap()
-            .flush()
-            .await
-            .unwrap();
+        cluster.client(account, 0).await.unwrap().flush().await.unwrap();
     }
     node.restart().await.unwrap();
     assert_ne!(varz["server_id"], node.name());
@@ -129,11 +93,7 @@ async fn accounts_names_and_base_path() {
 
 #[tokio::test]
 async fn a_limited_store_leaves_no_mount() {
-    let started = Cluster::builder(newest())
-        .jetstream(true)
-        .store_size(0, 8 << 20)
-        .start()
-        .await;
+    let started = Cluster::builder(newest()).jetstream(true).store_size(0, 8 << 20).start().await;
     let cluster = match started {
         Err(Error::NamespacesUnavailable { reason }) => {
             eprintln!("skipped: no mount namespaces here: {reason}");
@@ -146,21 +106,13 @@ async fn a_limited_store_leaves_no_mount() {
     let store = node.store_dir();
     let store = store.to_str().unwrap();
     let inside = mounts(&node.pid().unwrap().to_string());
-    assert!(
-        inside
-            .lines()
-            .any(|line| line.contains(store) && line.contains("size=8192k"))
-    );
+    assert!(inside.lines().any(|line| line.contains(store) && line.contains("size=8192k")));
     assert!(!mounts("self").contains(store));
 
     node.set_store_size(Some(16 << 20));
     node.restart().await.unwrap();
     let inside = mounts(&node.pid().unwrap().to_string());
-    assert!(
-        inside
-            .lines()
-            .any(|line| line.contains(store) && line.contains("size=16384k"))
-    );
+    assert!(inside.lines().any(|line| line.contains(store) && line.contains("size=16384k")));
 }
 
 fn is_there(pid: u32) -> bool {

@@ -24,36 +24,19 @@ async fn newest_version() {
 }
 
 async fn three_servers(version: &str) {
-    let builder = Cluster::builder(version)
-        .nodes(3)
-        .jetstream(true)
-        .accounts(true);
+    let builder = Cluster::builder(version).nodes(3).jetstream(true).accounts(true);
     let cluster = builder.start().await.unwrap();
     let plan = Plan { replicas: 3 };
     let mut workload = Workload::make(&cluster, plan).await.unwrap();
     let made = settled(&workload).await;
 
     let names: Vec<&str> = made.iter().map(|stream| stream.name.as_str()).collect();
-    let app = [
-        "AGG",
-        "EVENTS",
-        "INTEREST",
-        "KV_settings",
-        "LIMITED",
-        "ORDERS",
-        "ORDERS_MIRROR",
-        "WORK",
-    ];
+    let app =
+        ["AGG", "EVENTS", "INTEREST", "KV_settings", "LIMITED", "ORDERS", "ORDERS_MIRROR", "WORK"];
     assert_eq!(names, [&app[..], &["ALERTS", "METRICS"]].concat());
     let orders = stream(&made, "ORDERS");
-    assert_eq!(
-        (orders.replicas, orders.memory, orders.messages),
-        (3, false, 200)
-    );
-    assert_eq!(
-        orders.metadata.is_empty(),
-        !cluster.version_is_at_least(2, 10)
-    );
+    assert_eq!((orders.replicas, orders.memory, orders.messages), (3, false, 200));
+    assert_eq!(orders.metadata.is_empty(), !cluster.version_is_at_least(2, 10));
     let mirror = stream(&made, "ORDERS_MIRROR");
     assert_eq!(mirror.mirror.as_deref(), Some("ORDERS"));
     assert_eq!(mirror.last_sequence, orders.last_sequence);
@@ -65,11 +48,7 @@ async fn three_servers(version: &str) {
     assert!(!consumer(orders, "browse").durable);
 
     drop(Workload::make(&cluster, plan).await.unwrap());
-    assert_eq!(
-        settled(&workload).await,
-        made,
-        "making it again changes nothing"
-    );
+    assert_eq!(settled(&workload).await, made, "making it again changes nothing");
 
     // The traffic goes on through the loss of a server, and one of its streams may be out with it.
     workload.start_traffic();
@@ -85,10 +64,7 @@ async fn three_servers(version: &str) {
             tokio::time::sleep(Duration::from_millis(500)).await;
             later = workload.describe().await.unwrap();
         }
-        assert!(
-            stream(&later, name).last_sequence > before,
-            "{name} does not grow"
-        );
+        assert!(stream(&later, name).last_sequence > before, "{name} does not grow");
     }
     workload.stop_traffic();
 }
@@ -109,14 +85,8 @@ async fn settled(workload: &Workload) -> Vec<StreamMade> {
 
 #[tokio::test]
 async fn one_server_without_accounts() {
-    let cluster = Cluster::builder(newest())
-        .jetstream(true)
-        .start()
-        .await
-        .unwrap();
-    let workload = Workload::make(&cluster, Plan { replicas: 1 })
-        .await
-        .unwrap();
+    let cluster = Cluster::builder(newest()).jetstream(true).start().await.unwrap();
+    let workload = Workload::make(&cluster, Plan { replicas: 1 }).await.unwrap();
     let made = workload.describe().await.unwrap();
     let accounts: HashSet<&str> = made.iter().map(|stream| stream.account.as_str()).collect();
     assert_eq!((made.len(), accounts), (10, HashSet::from(["$G"])));
@@ -125,10 +95,7 @@ async fn one_server_without_accounts() {
 
 #[tokio::test]
 async fn a_full_store() {
-    let builder = Cluster::builder(newest())
-        .nodes(3)
-        .jetstream(true)
-        .store_size(0, 12 << 20);
+    let builder = Cluster::builder(newest()).nodes(3).jetstream(true).store_size(0, 12 << 20);
     let cluster = match builder.start().await {
         Err(Error::NamespacesUnavailable { reason }) => {
             eprintln!("skipped: no mount namespaces here: {reason}");
@@ -151,9 +118,5 @@ fn stream<'a>(made: &'a [StreamMade], name: &str) -> &'a StreamMade {
 }
 
 fn consumer<'a>(stream: &'a StreamMade, name: &str) -> &'a ConsumerMade {
-    stream
-        .consumers
-        .iter()
-        .find(|consumer| consumer.name == name)
-        .unwrap()
+    stream.consumers.iter().find(|consumer| consumer.name == name).unwrap()
 }

@@ -56,7 +56,7 @@ impl Table for FoldedTable {
             => |s| s.waiting;
     }
 
-    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<Sums>) {
+    fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<Sums>) {
         for (source, snapshot, persistence) in each(scrape) {
             let Some(own_name) = persistence.own_name.as_deref() else { continue };
             let folded = persistence.detail().into_iter().flat_map(|detail| &detail.folded);
@@ -226,7 +226,7 @@ impl Table for ConsumerMetadataTable {
             => |_info| true;
     }
 
-    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<()>) {
+    fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<()>) {
         let keys = &scrape.jetstream.consumer_metadata_labels;
         for led in scrape.led_consumers() {
             let more = metadata_labels(keys, &led.consumer.config.metadata);
@@ -256,7 +256,7 @@ impl Table for ConsumerThresholdTable {
             => |threshold| *threshold;
     }
 
-    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<f64>) {
+    fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<f64>) {
         for led in scrape.led_consumers() {
             let [cluster, account, stream, consumer] = led.labels();
             for (name, threshold) in thresholds(&led.consumer.config.metadata) {
@@ -366,7 +366,7 @@ impl Table for ConsumerLeaderTable {
             => |_info| true;
     }
 
-    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<()>) {
+    fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<()>) {
         for led in scrape.led_consumers() {
             let [cluster, account, stream, consumer] = led.labels();
             let leader = &led.stream.snapshot.identity.server;

@@ -86,7 +86,7 @@ impl Table for EndpointFailureTable {
             => |_info| true;
     }
 
-    fn entities<'s>(scrape: &'s Scrape, tier: Tier, entities: &mut Entities<()>) {
+    fn entities(scrape: &Scrape, tier: Tier, entities: &mut Entities<()>) {
         for (source, snapshot, report) in reports(scrape, tier) {
             let identity = &snapshot.identity;
             if let Some(reason) = report.failure {
@@ -114,7 +114,7 @@ impl Table for EndpointErrorsTable {
             => |count| *count;
     }
 
-    fn entities<'s>(scrape: &'s Scrape, tier: Tier, entities: &mut Entities<u64>) {
+    fn entities(scrape: &Scrape, tier: Tier, entities: &mut Entities<u64>) {
         for (source, snapshot, report) in reports(scrape, tier) {
             let identity = &snapshot.identity;
             for (reason, count) in snapshot.memory.history(report.endpoint).failures {
@@ -142,7 +142,7 @@ impl Table for TargetTable {
             => |_info| true;
     }
 
-    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<()>) {
+    fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<()>) {
         for (source, snapshot) in scrape.snapshots.iter().enumerate() {
             let identity = &snapshot.identity;
             let labels = [&identity.cluster, &identity.server, &*snapshot.target, &*snapshot.url];
@@ -167,7 +167,7 @@ impl Table for DuplicateTable {
             => |_info| true;
     }
 
-    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<()>) {
+    fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<()>) {
         for duplicate in &scrape.duplicates {
             let identity = &duplicate.identity;
             entities.push(0, [&identity.cluster, &identity.server, &*duplicate.target], ());
@@ -200,7 +200,7 @@ impl Table for DroppedTable {
             => |d| d.missing_accounts;
     }
 
-    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<Dropped>) {
+    fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<Dropped>) {
         for (source, snapshot) in scrape.snapshots.iter().enumerate() {
             let identity = &snapshot.identity;
             let detail = snapshot.persistence.as_ref().and_then(|persistence| persistence.detail());
@@ -259,7 +259,7 @@ impl Table for BuildTable {
             => |_info| true;
     }
 
-    fn entities<'s>(_: &'s Scrape, _: Tier, entities: &mut Entities<()>) {
+    fn entities(_: &Scrape, _: Tier, entities: &mut Entities<()>) {
         entities.push(0, [env!("CARGO_PKG_VERSION")], ());
     }
 }
@@ -275,7 +275,7 @@ pub(super) struct Process {
     open_fds: Option<u64>,
     max_fds: Option<u64>,
     threads: u64,
-    start: Option<SystemTime>,
+    started: Option<SystemTime>,
 }
 
 impl Process {
@@ -284,7 +284,7 @@ impl Process {
         let own = procfs::process::Process::myself().ok()?;
         let stat = own.stat().ok()?;
         let ticks = procfs::ticks_per_second().max(1);
-        let start = procfs::boot_time_secs().ok().map(|boot| {
+        let started = procfs::boot_time_secs().ok().map(|boot| {
             SystemTime::UNIX_EPOCH + Duration::from_secs(boot) + seconds(stat.starttime, ticks)
         });
         let soft = own.limits().ok().map(|limits| limits.max_open_files.soft_limit);
@@ -298,7 +298,7 @@ impl Process {
                 procfs::process::LimitValue::Unlimited => None,
             }),
             threads: u64::try_from(stat.num_threads).unwrap_or_default(),
-            start,
+            started,
         })
     }
 }
@@ -335,10 +335,10 @@ impl Table for ProcessTable {
             => |p| p.threads;
         gauge "process_start_time_seconds", "/proc",
             "When the exporter started, in seconds since the epoch."
-            => |p| p.start.map(Timestamp::from);
+            => |p| p.started.map(Timestamp::from);
     }
 
-    fn entities<'s>(_: &'s Scrape, _: Tier, entities: &mut Entities<Process>) {
+    fn entities(_: &Scrape, _: Tier, entities: &mut Entities<Process>) {
         if let Some(process) = Process::read() {
             entities.push(0, [], process);
         }

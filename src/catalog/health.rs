@@ -1,6 +1,6 @@
 //! Both tiers: the health questions, and what Kubernetes probes would get.
 //!
-//! The base tier has the one question that does not depend on `JetStream`; the others are the
+//! The base tier has the one question that does not depend on JetStream; the others are the
 //! persistence tier's. The same split holds for probe paths, by version.
 
 use std::collections::BTreeMap;
@@ -38,7 +38,7 @@ impl Table for CoreCheckTable {
             => |c| c.seconds;
     }
 
-    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<CoreCheck>) {
+    fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<CoreCheck>) {
         for (source, snapshot) in scrape.snapshots.iter().enumerate() {
             let identity = &snapshot.identity;
             let mut push = |check: &str, entity: CoreCheck| {
@@ -102,7 +102,7 @@ impl Table for JetStreamCheckTable {
             => |c| c.seconds;
     }
 
-    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<Checked>) {
+    fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<Checked>) {
         for (source, snapshot) in scrape.snapshots.iter().enumerate() {
             let Some((persistence, health)) = asked(snapshot) else { continue };
             // `/jsz` decides whether there is anything to be well. Its silence decides nothing.
@@ -141,7 +141,7 @@ fn asked(snapshot: &Snapshot) -> Option<(&Persistence, &Health)> {
     Some((persistence, value(persistence.health.as_ref())?))
 }
 
-/// A probe path that does not depend on `JetStream` on this version.
+/// A probe path that does not depend on JetStream on this version.
 pub(super) struct CoreProbeTable;
 
 impl Table for CoreProbeTable {
@@ -157,7 +157,7 @@ impl Table for CoreProbeTable {
             => |fails| *fails;
     }
 
-    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<bool>) {
+    fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<bool>) {
         for (source, snapshot) in scrape.snapshots.iter().enumerate() {
             let Some(version) = snapshot.base.version else { continue };
             let Some(accepts) = snapshot.base.accepts_connections() else { continue };
@@ -171,7 +171,7 @@ impl Table for CoreProbeTable {
     }
 }
 
-/// A probe path that depends on `JetStream` on this version.
+/// A probe path that depends on JetStream on this version.
 pub(super) struct JetStreamProbeTable;
 
 impl Table for JetStreamProbeTable {
@@ -187,7 +187,7 @@ impl Table for JetStreamProbeTable {
             => |fails| *fails;
     }
 
-    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<bool>) {
+    fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<bool>) {
         for (source, snapshot) in scrape.snapshots.iter().enumerate() {
             let Some((persistence, health)) = asked(snapshot) else { continue };
             let Some(version) = persistence.version else { continue };
@@ -225,7 +225,7 @@ impl Table for FailingCountTable {
             => |count| *count;
     }
 
-    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<u64>) {
+    fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<u64>) {
         for (source, snapshot) in scrape.snapshots.iter().enumerate() {
             let Some((persistence, health)) = asked(snapshot) else { continue };
             let named = persistence.version.is_some_and(healthz::names_failing_assets);
@@ -273,7 +273,7 @@ impl Table for FailingAssetTable {
             => |_info| true;
     }
 
-    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<()>) {
+    fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<()>) {
         let shown = &scrape.jetstream;
         for (source, snapshot) in scrape.snapshots.iter().enumerate() {
             let Some((_, health)) = asked(snapshot) else { continue };

@@ -1,5 +1,5 @@
-//! Persistence tier: `JetStream` of one server. All from `/jsz`, because `/varz` keeps the last
-//! numbers after `JetStream` was switched off.
+//! Persistence tier: JetStream of one server. All from `/jsz`, because `/varz` keeps the last
+//! numbers after JetStream was switched off.
 
 use super::{Entities, Table, Topic, rows};
 use crate::nats::decode::signed_limit;
@@ -19,7 +19,7 @@ pub(super) fn each(scrape: &Scrape) -> impl Iterator<Item = (usize, &Snapshot, &
     snapshots.filter_map(|(at, snapshot)| Some((at, snapshot, snapshot.persistence.as_ref()?)))
 }
 
-/// Whether `JetStream` is there.
+/// Whether JetStream is there.
 pub(super) struct SwitchTable;
 
 impl Table for SwitchTable {
@@ -42,7 +42,7 @@ impl Table for SwitchTable {
             };
     }
 
-    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<Switch>) {
+    fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<Switch>) {
         for (source, snapshot, persistence) in each(scrape) {
             let identity = &snapshot.identity;
             if let Some(switch) = persistence.switch() {
@@ -52,7 +52,7 @@ impl Table for SwitchTable {
     }
 }
 
-/// `JetStream` of one server where it runs.
+/// JetStream of one server where it runs.
 pub(super) struct JetStreamTable;
 
 /// A limit of the server; zero and negative values mean that there is none.
@@ -134,7 +134,7 @@ impl Table for JetStreamTable {
     }
 }
 
-/// How `JetStream` of one server waits for the disk.
+/// How JetStream of one server waits for the disk.
 pub(super) struct DiskTable;
 
 /// Nanoseconds as seconds.
@@ -174,7 +174,7 @@ impl Table for DiskTable {
     }
 }
 
-/// What `JetStream` of one server is, in words.
+/// What JetStream of one server is, in words.
 pub(super) struct JetStreamInfoTable;
 
 impl Table for JetStreamInfoTable {
@@ -190,7 +190,7 @@ impl Table for JetStreamInfoTable {
             => |_info| true;
     }
 
-    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<()>) {
+    fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<()>) {
         for (source, snapshot, persistence) in each(scrape) {
             let Some(jsz) = persistence.running() else { continue };
             let identity = &snapshot.identity;

@@ -102,7 +102,7 @@ impl Table for MetaLeaderTable {
             => |_info| true;
     }
 
-    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<()>) {
+    fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<()>) {
         for (source, snapshot, persistence) in each(scrape) {
             let identity = &snapshot.identity;
             if let Some(leader) = Meta::of(persistence).and_then(|meta| meta.leader()) {

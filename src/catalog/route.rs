@@ -97,7 +97,7 @@ impl Table for RemoteTable {
             => |r| r.newest_start;
     }
 
-    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<Remote>) {
+    fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<Remote>) {
         for (source, snapshot) in scrape.snapshots.iter().enumerate() {
             let Some(routez) = snapshot.base.routez() else { continue };
             let identity = &snapshot.identity;
@@ -124,7 +124,7 @@ impl Table for ConnectedTable {
             => |connected| *connected;
     }
 
-    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<bool>) {
+    fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<bool>) {
         for (source, snapshot) in scrape.snapshots.iter().enumerate() {
             let Some(routez) = snapshot.base.routez() else { continue };
             let identity = &snapshot.identity;

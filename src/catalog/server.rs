@@ -27,7 +27,7 @@ impl Table for UpTable {
             => |up| *up;
     }
 
-    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<bool>) {
+    fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<bool>) {
         for (source, snapshot) in scrape.snapshots.iter().enumerate() {
             let identity = &snapshot.identity;
             let up = snapshot.base.varz().is_some();
@@ -251,7 +251,7 @@ impl Table for SlowConsumersTable {
             => |count| *count;
     }
 
-    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<u64>) {
+    fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<u64>) {
         by_kind(scrape, entities, |varz| (&varz.slow_consumer_stats, varz.slow_consumers));
     }
 }
@@ -272,7 +272,7 @@ impl Table for StaleConnectionsTable {
             => |count| *count;
     }
 
-    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<u64>) {
+    fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<u64>) {
         by_kind(scrape, entities, |varz| (&varz.stale_connection_stats, varz.stale_connections));
     }
 }
@@ -293,7 +293,7 @@ impl Table for CertificateTable {
             => |expiry| *expiry;
     }
 
-    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<Timestamp>) {
+    fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<Timestamp>) {
         for (source, snapshot) in scrape.snapshots.iter().enumerate() {
             let identity = &snapshot.identity;
             for (listener, expiry) in snapshot.base.varz().into_iter().flat_map(Varz::certificates)
@@ -320,7 +320,7 @@ impl Table for HttpRequestsTable {
             => |count| *count;
     }
 
-    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<u64>) {
+    fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<u64>) {
         for (source, snapshot) in scrape.snapshots.iter().enumerate() {
             let identity = &snapshot.identity;
             for (path, count) in snapshot.base.varz().into_iter().flat_map(|v| &v.http_req_stats) {

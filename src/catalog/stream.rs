@@ -190,7 +190,7 @@ impl Table for StreamMetadataTable {
             => |_info| true;
     }
 
-    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<()>) {
+    fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<()>) {
         let keys = &scrape.jetstream.stream_metadata_labels;
         for led in scrape.led_streams() {
             let more = metadata_labels(keys, &led.stream.config.metadata);
@@ -237,7 +237,7 @@ impl Table for StreamThresholdTable {
             => |threshold| *threshold;
     }
 
-    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<f64>) {
+    fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<f64>) {
         for led in scrape.led_streams() {
             let [cluster, account, stream] = led.labels();
             for (name, threshold) in thresholds(&led.stream.config.metadata) {
@@ -424,7 +424,7 @@ impl Table for StreamLeaderTable {
             => |_info| true;
     }
 
-    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<()>) {
+    fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<()>) {
         for led in scrape.led_streams() {
             let [cluster, account, stream] = led.labels();
             let leader = &led.snapshot.identity.server;

@@ -23,7 +23,7 @@ impl Table for TierStateTable {
             => |holds| *holds;
     }
 
-    fn entities<'s>(scrape: &'s Scrape, tier: Tier, entities: &mut Entities<bool>) {
+    fn entities(scrape: &Scrape, tier: Tier, entities: &mut Entities<bool>) {
         for (source, snapshot) in scrape.snapshots.iter().enumerate() {
             let Some(verdict) = verdict(snapshot, tier) else { continue };
             for state in State::ALL {
@@ -51,7 +51,7 @@ impl Table for TierReasonTable {
             => |holds| *holds;
     }
 
-    fn entities<'s>(scrape: &'s Scrape, tier: Tier, entities: &mut Entities<bool>) {
+    fn entities(scrape: &Scrape, tier: Tier, entities: &mut Entities<bool>) {
         for (source, snapshot) in scrape.snapshots.iter().enumerate() {
             let Some(verdict) = verdict(snapshot, tier) else { continue };
             for (reason, holds) in &verdict.reasons {

@@ -264,7 +264,7 @@ fn describe(error: &reqwest::Error) -> Failure {
             || cause
                 .downcast_ref::<io::Error>()
                 .and_then(io::Error::get_ref)
-                .is_some_and(|inner| inner.is::<rustls::Error>())
+                .is_some_and(|inner| inner.downcast_ref::<rustls::Error>().is_some())
     });
     let reason = if tls {
         Reason::Tls

@@ -5,8 +5,15 @@ use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 
 use super::failure::{Failure, Reason};
 
+/// An answer of a monitoring endpoint that names the process which gave it. Every version does, so
+/// an answer without the name is from something else.
+pub trait Answer: DeserializeOwned {
+    /// The `server_id` of the answer.
+    fn server_id(&self) -> Option<&str>;
+}
+
 /// An answer that says which of its fields the exporter knows without showing them.
-pub trait Body: DeserializeOwned {
+pub trait Body: Answer {
     /// Paths of fields that are known and not shown, with `*` for the entries of a list
     /// or of an object, and a final `**` for everything below.
     const KNOWN: &'static [&'static str];
@@ -19,6 +26,7 @@ pub trait Body: DeserializeOwned {
 /// or a field has another type; the message says where.
 pub fn decode<T: Body>(body: &[u8]) -> Result<(T, Vec<String>), Failure> {
     let mut unknown = Vec::new();
+    refuse_list(body)?;
     let mut source = serde_json::Deserializer::from_slice(body);
     let value = serde_ignored::deserialize(&mut source, |path| {
         let path = path.to_string().replace(".?", "");
@@ -28,15 +36,39 @@ pub fn decode<T: Body>(body: &[u8]) -> Result<(T, Vec<String>), Failure> {
     })
     .and_then(|value| source.end().map(|()| value))
     .map_err(|error| describe(body, &error))?;
-    Ok((value, unknown))
+    Ok((from_a_server(value)?, unknown))
 }
 
-/// Decodes a body whose unknown fields are not counted, which saves time on large ones.
+/// Decodes an answer whose unknown fields are not counted, which saves time on large ones.
 ///
 /// # Errors
 /// As [`decode`].
-pub fn decode_quickly<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+pub fn decode_quickly<T: Answer>(body: &[u8]) -> Result<T, Failure> {
+    from_a_server(decode_any(body)?)
+}
+
+/// Decodes an object that names no process.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_any<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    refuse_list(body)?;
     serde_json::from_slice(body).map_err(|error| describe(body, &error))
+}
+
+/// A list would do for an object otherwise, with the fields in the order of the type.
+fn refuse_list(body: &[u8]) -> Result<(), Failure> {
+    if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+        return Err(Failure::new(Reason::Decode, "a list instead of an object"));
+    }
+    Ok(())
+}
+
+fn from_a_server<T: Answer>(value: T) -> Result<T, Failure> {
+    if value.server_id().is_some_and(|id| !id.is_empty()) {
+        return Ok(value);
+    }
+    Err(Failure::new(Reason::Decode, "no server_id: not the answer of a NATS server"))
 }
 
 fn describe(body: &[u8], error: &serde_json::Error) -> Failure {
@@ -87,9 +119,17 @@ mod tests {
     #[derive(Debug, Deserialize)]
     struct Sample {
         #[serde(default)]
+        id: Option<String>,
+        #[serde(default)]
         known: Option<u64>,
         #[serde(default, deserialize_with = "null_is_default")]
         list: Vec<Sample>,
+    }
+
+    impl Answer for Sample {
+        fn server_id(&self) -> Option<&str> {
+            self.id.as_deref()
+        }
     }
 
     impl Body for Sample {
@@ -98,7 +138,7 @@ mod tests {
 
     #[test]
     fn unknown_fields_are_named_and_known_ones_are_not() {
-        let body = br#"{"known":1,"hidden":2,"deep":{"a":[1]},"new":3,
+        let body = br#"{"id":"A","known":1,"hidden":2,"deep":{"a":[1]},"new":3,
             "list":[{"hidden":1,"newer":{"x":1}}]}"#;
         let (sample, unknown) = decode::<Sample>(body).unwrap();
         assert_eq!((sample.known, sample.list.len()), (Some(1), 1));
@@ -107,7 +147,7 @@ mod tests {
 
     #[test]
     fn null_is_missing() {
-        let (sample, _) = decode::<Sample>(br#"{"known":null,"list":null}"#).unwrap();
+        let (sample, _) = decode::<Sample>(br#"{"id":"A","known":null,"list":null}"#).unwrap();
         assert_eq!((sample.known, sample.list.len()), (None, 0));
     }
 
@@ -118,6 +158,8 @@ mod tests {
             (b"", Reason::Decode),
             (b"<html></html>", Reason::Decode),
             (b"{\"known\":\"one\"}", Reason::Decode),
+            (b"{\"known\":1}", Reason::Decode),
+            (b"{\"id\":\"\"}", Reason::Decode),
             (b"{} {}", Reason::Decode),
             (b"[1]", Reason::Decode),
         ] {

@@ -60,7 +60,7 @@ impl fmt::Display for Endpoint {
 pub const VARZ: &str = "/varz";
 /// Path of the route endpoint. Never with `subs`, which copies every subscription under a lock.
 pub const ROUTEZ: &str = "/routez";
-/// Path of the cheap form of the `JetStream` endpoint.
+/// Path of the cheap form of the JetStream endpoint.
 pub const JSZ: &str = "/jsz";
 
 /// Path of the detailed form; nothing when no detail is wanted.

@@ -1,13 +1,13 @@
 //! `/healthz`: four questions with one order, and how each version is asked them.
 //!
 //! A server goes through its checks from the inside out: does it accept connections, is
-//! `JetStream` on, is there a meta leader that we follow, are all local streams and consumers
+//! JetStream on, is there a meta leader that we follow, are all local streams and consumers
 //! well. The parameters end the walk early, and which parameter ends it where changed between
 //! versions:
 //!
 //! | parameter | 2.9, 2.10 | 2.11 and later |
 //! |---|---|---|
-//! | `js-server-only` | after the meta check | before any `JetStream` check |
+//! | `js-server-only` | after the meta check | before any JetStream check |
 //! | `js-meta-only` | unknown, so ignored: the full walk | after the meta check |
 //! | `js-enabled-only` | after the enabled check | after the enabled check |
 //! | `details` | from 2.10 | yes |
@@ -19,7 +19,7 @@
 use serde::Deserialize;
 
 use super::client::{Answer, Client};
-use super::decode::{decode_quickly, null_is_default};
+use super::decode::{decode_any, null_is_default};
 use super::failure::{Failure, Reason};
 use super::version::Version;
 
@@ -28,7 +28,7 @@ use super::version::Version;
 pub enum Check {
     /// Are all configured listeners open, and is the server not draining?
     Core,
-    /// Is `JetStream` on, if it is configured?
+    /// Is JetStream on, if it is configured?
     Enabled,
     /// Is there a meta leader, and is this server current with it?
     Meta,
@@ -153,7 +153,7 @@ const SERVER_ONLY: &str = "/healthz?js-server-only=true";
 /// Paths that Kubernetes probes use, as values of the `path` label.
 pub const PROBE_PATHS: [&str; 3] = ["/healthz", ENABLED_ONLY, SERVER_ONLY];
 
-/// Whether a probe on `path` depends on `JetStream` on this version.
+/// Whether a probe on `path` depends on JetStream on this version.
 #[must_use]
 pub fn probe_needs_jetstream(path: &str, version: Version) -> bool {
     !(path == SERVER_ONLY && Dialect::of(version) == Dialect::CoreOnly)
@@ -167,7 +167,7 @@ pub fn names_failing_assets(version: Version) -> bool {
 
 /// Whether a probe on `path` fails on a server whose innermost failing question is `failing`.
 ///
-/// `clustered` says whether `JetStream` is: a standalone 2.10 server looks for streams that it
+/// `clustered` says whether JetStream is: a standalone 2.10 server looks for streams that it
 /// could not load where a clustered one looks for its meta leader.
 #[must_use]
 pub fn probe_fails(path: &str, failing: Check, version: Version, clustered: bool) -> bool {
@@ -269,19 +269,19 @@ struct Named {
 }
 
 async fn ask(client: &Client, path: &str) -> Result<Exchange, Failure> {
-    client.get(path).await.and_then(Exchange::read)
+    Exchange::read(&client.get(path).await?)
 }
 
 impl Exchange {
     /// Takes the body for what it is, whatever its content type: 2.9 calls failures plain text.
-    fn read(answer: Answer) -> Result<Self, Failure> {
+    fn read(answer: &Answer) -> Result<Self, Failure> {
         if !matches!(answer.status, 200 | 500 | 503) {
             return Err(Failure::new(
                 Reason::Status,
                 format!("/healthz answered with status {}", answer.status),
             ));
         }
-        let body: Body = decode_quickly(&answer.body)?;
+        let body: Body = decode_any(&answer.body)?;
         let agrees = match body.status.as_str() {
             "ok" => answer.status == 200,
             "unavailable" | "error" => answer.status != 200,
@@ -371,7 +371,7 @@ mod tests {
 
     fn read(status: u16, body: &str) -> Result<Exchange, Failure> {
         let elapsed = std::time::Duration::from_millis(5);
-        Exchange::read(Answer { status, body: body.as_bytes().to_vec(), elapsed })
+        Exchange::read(&Answer { status, body: body.as_bytes().to_vec(), elapsed })
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `/jsz`: what a server says of its part of `JetStream`.
+//! `/jsz`: what a server says of its part of JetStream.
 //!
 //! The plain form ([`Jsz`]) is cheap and is asked at every scrape. The detailed form
 //! ([`JszDetail`]) costs the server more with every stream and consumer.
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::decode::{Body, null_is_default};
+use super::decode::{Answer, Body, null_is_default};
 use super::time::{Nanoseconds, Timestamp, instant};
 
 /// The plain answer of `/jsz`: this server, and its view of the meta group.
@@ -174,6 +174,12 @@ impl MetaCluster {
     }
 }
 
+impl Answer for Jsz {
+    fn server_id(&self) -> Option<&str> {
+        self.server_id.as_deref()
+    }
+}
+
 impl Body for Jsz {
     const KNOWN: &'static [&'static str] = &[
         "total",
@@ -202,6 +208,12 @@ pub struct JszDetail {
     pub account_details: Vec<Account>,
     /// Accounts on this server, whatever the page; from 2.10.28 and 2.11.2.
     pub total: Option<u64>,
+}
+
+impl Answer for JszDetail {
+    fn server_id(&self) -> Option<&str> {
+        self.server_id.as_deref()
+    }
 }
 
 /// One account; its numbers are sums over the whole cluster, and every server prints the same.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::decode::{Body, null_is_default};
+use super::decode::{Answer, Body, null_is_default};
 use super::time::{GoDuration, Timestamp, instant};
 
 /// The answer of `/routez`.
@@ -35,6 +35,12 @@ pub struct Connection {
     pub in_bytes: Option<u64>,
     pub out_bytes: Option<u64>,
     pub subscriptions: Option<u64>,
+}
+
+impl Answer for Routez {
+    fn server_id(&self) -> Option<&str> {
+        self.server_id.as_deref()
+    }
 }
 
 impl Body for Routez {
@@ -150,7 +156,7 @@ mod tests {
     #[test]
     fn connections_to_one_server_are_added_up() {
         let answer = routez(
-            r#"{"routes":[
+            r#"{"server_id":"A","routes":[
               {"remote_id":"A","remote_name":"n2","rtt":"2ms","pending_size":3,"in_msgs":1,"start":"2026-01-01T00:00:00Z"},
               {"remote_id":"A","remote_name":"n2","rtt":"0s","pending_size":4,"in_msgs":2,"start":"2026-01-02T00:00:00Z"},
               {"remote_id":"B","remote_name":"n3"}]}"#,
@@ -166,14 +172,15 @@ mod tests {
 
     #[test]
     fn servers_without_a_name_are_counted_and_not_listed() {
-        let answer =
-            routez(r#"{"routes":[{"remote_id":"A"},{"remote_id":"B","remote_name":"B"}]}"#);
+        let answer = routez(
+            r#"{"server_id":"A","routes":[{"remote_id":"A"},{"remote_id":"B","remote_name":"B"}]}"#,
+        );
         assert_eq!(answer.peers(), 2);
         assert!(answer.remotes().is_empty());
     }
 
     #[test]
     fn no_routes() {
-        assert_eq!(routez(r#"{"routes":null}"#).peers(), 0);
+        assert_eq!(routez(r#"{"server_id":"A","routes":null}"#).peers(), 0);
     }
 }

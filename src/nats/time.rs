@@ -55,7 +55,7 @@ impl From<SystemTime> for Timestamp {
 pub(crate) fn instant<'de, D: Deserializer<'de>>(source: D) -> Result<Option<Timestamp>, D::Error> {
     struct Instant;
 
-    impl<'de> Visitor<'de> for Instant {
+    impl Visitor<'_> for Instant {
         type Value = Option<Timestamp>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

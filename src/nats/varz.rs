@@ -1,14 +1,14 @@
 //! `/varz`: the server process, its clients and its limits.
 //!
 //! The `jetstream` section is left alone: it keeps the last numbers after
-//! `JetStream` was switched off (seen on 2.10.26 and 2.15.1), and `/jsz` has
+//! JetStream was switched off (seen on 2.10.26 and 2.15.1), and `/jsz` has
 //! the same ones with the switch.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::decode::{Body, null_is_default};
+use super::decode::{Answer, Body, null_is_default};
 use super::time::{Nanoseconds, Timestamp, instant};
 
 /// The answer of `/varz`.
@@ -130,7 +130,7 @@ pub struct Listener {
     pub tls_cert_not_after: Option<Timestamp>,
 }
 
-/// How often and how long `JetStream` waited for one of its disk slots.
+/// How often and how long JetStream waited for one of its disk slots.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 #[allow(missing_docs)]
@@ -139,6 +139,12 @@ pub struct DiskIoWait {
     pub waits: Option<u64>,
     pub wait_time: Option<u64>,
     pub max_wait_time: Option<u64>,
+}
+
+impl Answer for Varz {
+    fn server_id(&self) -> Option<&str> {
+        self.server_id.as_deref()
+    }
 }
 
 impl Body for Varz {

@@ -20,8 +20,8 @@ pub(super) enum Coding {
 
 /// The format to write for a client with these headers.
 ///
-/// `OpenMetrics` has to be named: wildcards stand for classic text, which everyone can read. Where
-/// both are wanted equally, naming `OpenMetrics` is taken as knowing what to do with it.
+/// OpenMetrics has to be named: wildcards stand for classic text, which everyone can read. Where
+/// both are wanted equally, naming OpenMetrics is taken as knowing what to do with it.
 pub(super) fn format(headers: &HeaderMap) -> Format {
     let mut openmetrics = Preference::default();
     let mut classic = Preference::default();

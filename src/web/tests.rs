@@ -19,8 +19,8 @@ use super::backend::{Backend, Settings, Shown};
 use super::deadline::Allowance;
 use super::routes::Routes;
 use super::server::{Limits, Listeners};
-use crate::exporter::Selection;
 use crate::exposition::Format;
+use crate::scrape::Selection;
 
 /// Far longer than anything here takes, on a busy machine too.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -109,7 +109,7 @@ impl Backend for Fake {
         Ok(name)
     }
 
-    fn encode(scrape: &String, format: Format) -> String {
+    fn encode(scrape: String, format: Format) -> String {
         match scrape.as_str() {
             "unwritable" => panic!("asked to"),
             "large" => "x".repeat(LARGE),

@@ -45,10 +45,7 @@ impl Consumer {
             Self::Pull(config) => (&config.durable_name, &config.name),
             Self::Push(config) => (&config.durable_name, &config.name),
         };
-        durable
-            .as_ref()
-            .or(name.as_ref())
-            .map_or("", String::as_str)
+        durable.as_ref().or(name.as_ref()).map_or("", String::as_str)
     }
 }
 
@@ -71,33 +68,20 @@ pub(super) fn streams(replicas: usize, with_metadata: bool) -> Vec<Asset> {
             },
             messages: Messages {
                 count: 9,
-                subjects: &[
-                    "$KV.settings.colour",
-                    "$KV.settings.language",
-                    "$KV.settings.limit",
-                ],
+                subjects: &["$KV.settings.colour", "$KV.settings.language", "$KV.settings.limit"],
             },
             consumers: vec![],
         },
         Asset {
             account: Account::Aux,
-            config: Config {
-                max_messages: 10_000,
-                ..file("METRICS", "metrics.>", 1)
-            },
-            messages: Messages {
-                count: 40,
-                subjects: &["metrics.cpu", "metrics.disk"],
-            },
+            config: Config { max_messages: 10_000, ..file("METRICS", "metrics.>", 1) },
+            messages: Messages { count: 40, subjects: &["metrics.cpu", "metrics.disk"] },
             consumers: vec![],
         },
         Asset {
             account: Account::Aux,
             config: file("ALERTS", "alerts.>", replicas),
-            messages: Messages {
-                count: 20,
-                subjects: &["alerts.high", "alerts.low"],
-            },
+            messages: Messages { count: 20, subjects: &["alerts.high", "alerts.low"] },
             consumers: vec![pull("pager")],
         },
     ]);
@@ -122,22 +106,13 @@ fn originals(replicas: usize, with_metadata: bool) -> Vec<Asset> {
                 ),
                 ..file("ORDERS", "orders.>", replicas)
             },
-            messages: Messages {
-                count: 200,
-                subjects: &["orders.eu.new", "orders.us.new"],
-            },
+            messages: Messages { count: 200, subjects: &["orders.eu.new", "orders.us.new"] },
             consumers: orders_consumers(with_metadata),
         },
         Asset {
             account: Account::App,
-            config: Config {
-                max_age: Duration::from_secs(600),
-                ..memory("EVENTS", "events.>", 1)
-            },
-            messages: Messages {
-                count: 50,
-                subjects: &["events.click", "events.view"],
-            },
+            config: Config { max_age: Duration::from_secs(600), ..memory("EVENTS", "events.>", 1) },
+            messages: Messages { count: 50, subjects: &["events.click", "events.view"] },
             consumers: vec![],
         },
         Asset {
@@ -146,10 +121,7 @@ fn originals(replicas: usize, with_metadata: bool) -> Vec<Asset> {
                 retention: RetentionPolicy::WorkQueue,
                 ..file("WORK", "work.>", replicas)
             },
-            messages: Messages {
-                count: 30,
-                subjects: &["work.job"],
-            },
+            messages: Messages { count: 30, subjects: &["work.job"] },
             consumers: vec![pull("worker")],
         },
         Asset {
@@ -158,10 +130,7 @@ fn originals(replicas: usize, with_metadata: bool) -> Vec<Asset> {
                 retention: RetentionPolicy::Interest,
                 ..memory("INTEREST", "interest.>", replicas)
             },
-            messages: Messages {
-                count: 12,
-                subjects: &["interest.news"],
-            },
+            messages: Messages { count: 12, subjects: &["interest.news"] },
             consumers: vec![pull("viewer")],
         },
         Asset {
@@ -172,21 +141,14 @@ fn originals(replicas: usize, with_metadata: bool) -> Vec<Asset> {
                 discard: DiscardPolicy::New,
                 ..file("LIMITED", "limited.>", 1)
             },
-            messages: Messages {
-                count: 10,
-                subjects: &["limited.0", "limited.1"],
-            },
+            messages: Messages { count: 10, subjects: &["limited.0", "limited.1"] },
             consumers: vec![],
         },
     ]
 }
 
 fn copies(replicas: usize, with_metadata: bool) -> Vec<Asset> {
-    let thresholds = [
-        ("enabled", "true"),
-        ("min-sources", "2"),
-        ("max-sources", "2"),
-    ];
+    let thresholds = [("enabled", "true"), ("min-sources", "2"), ("max-sources", "2")];
     vec![
         Asset {
             account: Account::App,
@@ -201,10 +163,7 @@ fn copies(replicas: usize, with_metadata: bool) -> Vec<Asset> {
         Asset {
             account: Account::App,
             config: Config {
-                sources: Some(vec![
-                    source("ORDERS", Some("orders.eu.>")),
-                    source("EVENTS", None),
-                ]),
+                sources: Some(vec![source("ORDERS", Some("orders.eu.>")), source("EVENTS", None)]),
                 subjects: vec![],
                 metadata: monitor(with_metadata, &thresholds),
                 ..file("AGG", "", replicas)
@@ -261,10 +220,7 @@ fn monitor(with_metadata: bool, pairs: &[(&str, &str)]) -> HashMap<String, Strin
 }
 
 fn nothing() -> Messages {
-    Messages {
-        count: 0,
-        subjects: &[],
-    }
+    Messages { count: 0, subjects: &[] }
 }
 
 fn file(name: &str, subject: &str, replicas: usize) -> Config {
@@ -278,18 +234,11 @@ fn file(name: &str, subject: &str, replicas: usize) -> Config {
 }
 
 fn memory(name: &str, subject: &str, replicas: usize) -> Config {
-    Config {
-        storage: StorageType::Memory,
-        ..file(name, subject, replicas)
-    }
+    Config { storage: StorageType::Memory, ..file(name, subject, replicas) }
 }
 
 fn source(name: &str, filter: Option<&str>) -> Source {
-    Source {
-        name: name.to_owned(),
-        filter_subject: filter.map(str::to_owned),
-        ..Source::default()
-    }
+    Source { name: name.to_owned(), filter_subject: filter.map(str::to_owned), ..Source::default() }
 }
 
 fn pull(name: &str) -> Consumer {

@@ -40,16 +40,9 @@ pub async fn fill_store(cluster: &Cluster, bytes: u64) -> Result<Filled> {
         num_replicas: cluster.nodes().len().min(3),
         ..Config::default()
     };
-    patiently("FILL", async || {
-        jetstream.get_or_create_stream(config.clone()).await
-    })
-    .await?;
+    patiently("FILL", async || jetstream.get_or_create_stream(config.clone()).await).await?;
 
-    let mut filled = Filled {
-        messages: 0,
-        bytes: 0,
-        error: None,
-    };
+    let mut filled = Filled { messages: 0, bytes: 0, error: None };
     let mut sent: VecDeque<PublishAckFuture> = VecDeque::new();
     let mut left = bytes.div_ceil(MESSAGE as u64);
     while left > 0 || !sent.is_empty() {

@@ -42,10 +42,7 @@ async fn talk(client: Client) {
 
 async fn answer(client: Client) {
     loop {
-        if let Ok(mut questions) = client
-            .queue_subscribe("chat.>", "answerers".to_owned())
-            .await
-        {
+        if let Ok(mut questions) = client.queue_subscribe("chat.>", "answerers".to_owned()).await {
             while let Some(question) = questions.next().await {
                 if let Some(reply) = question.reply {
                     let _ = client.publish(reply, "well".into()).await;
@@ -69,9 +66,8 @@ async fn store(jetstream: Context, subject: &'static str) {
 
 async fn work(jetstream: Context) {
     loop {
-        if let Ok(worker) = jetstream
-            .get_consumer_from_stream::<pull::Config, _, _>("worker", "WORK")
-            .await
+        if let Ok(worker) =
+            jetstream.get_consumer_from_stream::<pull::Config, _, _>("worker", "WORK").await
         {
             work_for(&worker).await;
         }
@@ -80,13 +76,7 @@ async fn work(jetstream: Context) {
 }
 
 async fn work_for(worker: &PullConsumer) {
-    while let Ok(mut batch) = worker
-        .fetch()
-        .max_messages(20)
-        .expires(PATIENCE)
-        .messages()
-        .await
-    {
+    while let Ok(mut batch) = worker.fetch().max_messages(20).expires(PATIENCE).messages().await {
         while let Some(Ok(message)) = batch.next().await {
             let _ = message.ack().await;
         }
