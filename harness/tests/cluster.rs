@@ -1,4 +1,5 @@
-//! The harness itself: what it starts, breaks and leaves behind.
+//! The harness itself: what it starts, breaks and leaves behind. With the newest version, or the one in
+//! `HARNESS_TEST_VERSION`.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,10 +13,14 @@ use std::time::Duration;
 
 use nats_harness::{Account, Cluster, Error, newest};
 
+fn version() -> String {
+    std::env::var("HARNESS_TEST_VERSION").unwrap_or_else(|_| newest().to_owned())
+}
+
 /// A panic while a cluster runs takes the same way as this drop.
 #[tokio::test]
 async fn three_servers_and_faults() {
-    let cluster = Cluster::builder(newest())
+    let cluster = Cluster::builder(&version())
         .nodes(3)
         .jetstream(true)
         .start()
@@ -75,7 +80,7 @@ async fn three_servers_and_faults() {
 
 #[tokio::test]
 async fn lame_duck_ends_by_itself() {
-    let cluster = Cluster::builder(newest()).start().await.unwrap();
+    let cluster = Cluster::builder(&version()).start().await.unwrap();
     let node = cluster.node(0);
     node.lame_duck().await.unwrap();
     let mut alive = 0;
@@ -89,7 +94,7 @@ async fn lame_duck_ends_by_itself() {
 
 #[tokio::test]
 async fn a_bad_configuration_is_told() {
-    let error = Cluster::builder(newest())
+    let error = Cluster::builder(&version())
         .extra_config("no_such_option: 1")
         .start()
         .await
@@ -102,7 +107,7 @@ async fn a_bad_configuration_is_told() {
 
 #[tokio::test]
 async fn accounts_names_and_base_path() {
-    let cluster = Cluster::builder(newest())
+    let cluster = Cluster::builder(&version())
         .accounts(true)
         .jetstream(true)
         .server_names(false)
@@ -129,7 +134,7 @@ async fn accounts_names_and_base_path() {
 
 #[tokio::test]
 async fn a_limited_store_leaves_no_mount() {
-    let started = Cluster::builder(newest())
+    let started = Cluster::builder(&version())
         .jetstream(true)
         .store_size(0, 8 << 20)
         .start()
