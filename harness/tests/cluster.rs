@@ -7,11 +7,13 @@
     reason = "a test may panic, and says what it skips"
 )]
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
-use nats_harness::{Account, Cluster, Error, newest};
+use nats_harness::{Account, Cluster, Error, MonitorTls, newest};
 
 fn version() -> String {
     std::env::var("HARNESS_TEST_VERSION").unwrap_or_else(|_| newest().to_owned())
@@ -166,6 +168,38 @@ async fn a_limited_store_leaves_no_mount() {
             .lines()
             .any(|line| line.contains(store) && line.contains("size=16384k"))
     );
+}
+
+#[tokio::test]
+async fn monitoring_over_https() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = MonitorTls {
+        certificate: dir.path().join("cert.pem"),
+        key: dir.path().join("key.pem"),
+    };
+    let made = Command::new("openssl")
+        .args("req -x509 -nodes -newkey rsa:2048 -days 2 -subj /CN=localhost".split(' '))
+        .args([OsStr::new("-keyout"), files.key.as_os_str()])
+        .args([OsStr::new("-out"), files.certificate.as_os_str()])
+        .output();
+    if !made.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: no openssl to make a certificate with");
+        return;
+    }
+    let cluster = Cluster::builder(&version())
+        .nodes(2)
+        .monitor_tls(files)
+        .start()
+        .await
+        .unwrap();
+    assert!(cluster.node(0).monitor_url().starts_with("https://"));
+    cluster
+        .client(Account::App, 1)
+        .await
+        .unwrap()
+        .flush()
+        .await
+        .unwrap();
 }
 
 fn is_there(pid: u32) -> bool {
