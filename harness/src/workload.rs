@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use async_nats::Client;
 use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{PullConsumer, PushConsumer};
+use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::stream::{StorageType, Stream};
 use async_nats::jetstream::{self, AckKind, Context};
 use futures_util::{StreamExt, TryStreamExt};
@@ -26,6 +27,7 @@ pub use fill::{Filled, fill_store};
 const MAKE_LIMIT: Duration = Duration::from_secs(30);
 const API_LIMIT: Duration = Duration::from_secs(5);
 const FETCH_LIMIT: Duration = Duration::from_secs(3);
+const RETRY: Duration = Duration::from_millis(250);
 
 /// How the assets are to be made.
 #[derive(Clone, Copy, Debug)]
@@ -230,15 +232,20 @@ async fn patiently<T, E: std::fmt::Display>(
         match attempt().await {
             Ok(made) => return Ok(made),
             Err(error) if Instant::now() >= end => {
-                return Err(Error::client(format!("make {what}"))(error));
+                return Err(Error::client(format!("make or look up {what}"))(error));
             }
-            Err(_) => tokio::time::sleep(Duration::from_millis(250)).await,
+            Err(_) => tokio::time::sleep(RETRY).await,
         }
     }
 }
 
+/// Patiently as well: a stream that is electing its leader does not answer.
 async fn get_stream(jetstream: &Context, name: &str) -> Result<Stream> {
+<<<<<<< HEAD
     jetstream.get_stream(name).await.map_err(Error::client(format!("look up {name}")))
+=======
+    patiently(name, async || jetstream.get_stream(name).await).await
+>>>>>>> harness
 }
 
 async fn make_consumer(stream: &Stream, consumer: &Consumer) -> Result<()> {
@@ -257,10 +264,20 @@ async fn make_consumer(stream: &Stream, consumer: &Consumer) -> Result<()> {
 async fn publish(jetstream: &Context, stream: &Stream, messages: &assets::Messages) -> Result<()> {
     let action = format!("publish to {}", stream.cached_info().config.name);
     for number in stream.cached_info().state.last_sequence..messages.count {
-        let subject = messages.subject(number);
         let text = format!("message {number}");
+<<<<<<< HEAD
         let sent = jetstream.publish(subject, text.into()).await.map_err(Error::client(&action))?;
         sent.await.map_err(Error::client(&action))?;
+=======
+        publish_one(
+            jetstream,
+            messages.subject(number),
+            HeaderMap::new(),
+            text,
+            &action,
+        )
+        .await?;
+>>>>>>> harness
     }
     Ok(())
 }
@@ -269,13 +286,44 @@ async fn publish_duplicates(jetstream: &Context) -> Result<()> {
     let mut headers = HeaderMap::new();
     headers.insert("Nats-Msg-Id", "the-same-each-time");
     for _ in 0..6 {
-        let sent = jetstream
-            .publish_with_headers("orders.eu.new", headers.clone(), "duplicate".into())
-            .await
-            .map_err(Error::client("publish a duplicate"))?;
-        sent.await.map_err(Error::client("publish a duplicate"))?;
+        let (headers, text) = (headers.clone(), "duplicate".to_owned());
+        publish_one(
+            jetstream,
+            "orders.eu.new",
+            headers,
+            text,
+            "publish a duplicate",
+        )
+        .await?;
     }
     Ok(())
+}
+
+/// Publishes one message. Word of a new stream takes a moment to reach the other servers, so this tries
+/// again as long as no stream wants the message.
+async fn publish_one(
+    jetstream: &Context,
+    subject: &'static str,
+    headers: HeaderMap,
+    text: String,
+    action: &str,
+) -> Result<()> {
+    let end = Instant::now() + MAKE_LIMIT;
+    loop {
+        let sent = jetstream
+            .publish_with_headers(subject, headers.clone(), text.clone().into())
+            .await
+            .map_err(Error::client(action))?;
+        match sent.await {
+            Ok(_) => return Ok(()),
+            Err(error)
+                if error.kind() == PublishErrorKind::StreamNotFound && Instant::now() < end =>
+            {
+                tokio::time::sleep(RETRY).await;
+            }
+            Err(error) => return Err(Error::client(action)(error)),
+        }
+    }
 }
 
 /// Takes messages from a consumer, acknowledges some, sends some back to get them once more, and leaves
@@ -307,14 +355,34 @@ async fn leave_unacknowledged(
     Ok(())
 }
 
+/// So many messages, or fewer when they do not come in time.
 async fn fetch(
     consumer: &PullConsumer,
     count: usize,
     action: &str,
 ) -> Result<Vec<jetstream::Message>> {
+<<<<<<< HEAD
     let batch = consumer.fetch().max_messages(count).expires(FETCH_LIMIT).messages().await;
     let batch = batch.map_err(Error::client(action))?;
     batch.try_collect().await.map_err(Error::client(action))
+=======
+    let end = Instant::now() + MAKE_LIMIT;
+    let mut messages = Vec::new();
+    while messages.len() < count && Instant::now() < end {
+        let left = count - messages.len();
+        let batch = consumer
+            .fetch()
+            .max_messages(left)
+            .expires(FETCH_LIMIT)
+            .messages()
+            .await;
+        let mut batch = batch.map_err(Error::client(action))?;
+        while let Some(Ok(message)) = batch.next().await {
+            messages.push(message);
+        }
+    }
+    Ok(messages)
+>>>>>>> harness
 }
 
 /// Publishes until the stream that refuses new messages when full does so.
@@ -339,12 +407,14 @@ async fn describe(jetstream: &Context, account: &str, made: &mut Vec<StreamMade>
         jetstream.stream_names().try_collect().await.map_err(Error::client(action))?;
     for name in names {
         let stream = get_stream(jetstream, &name).await?;
-        let mut consumers: Vec<ConsumerMade> = stream
-            .consumers()
-            .map_ok(ConsumerMade::from)
-            .try_collect()
-            .await
-            .map_err(Error::client(format!("list the consumers of {name}")))?;
+        let mut consumers: Vec<ConsumerMade> = patiently(&name, async || {
+            stream
+                .consumers()
+                .map_ok(ConsumerMade::from)
+                .try_collect()
+                .await
+        })
+        .await?;
         consumers.sort_by(|a, b| a.name.cmp(&b.name));
         made.push(stream_made(account, &stream, consumers));
     }

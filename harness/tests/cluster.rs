@@ -1,4 +1,5 @@
-//! The harness itself: what it starts, breaks and leaves behind.
+//! The harness itself: what it starts, breaks and leaves behind. With the newest version, or the one in
+//! `HARNESS_TEST_VERSION`.
 
 #![allow(
     clippy::unwrap_used,
@@ -6,16 +7,31 @@
     reason = "a test may panic, and says what it skips"
 )]
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
-use nats_harness::{Account, Cluster, Error, newest};
+use nats_harness::{Account, Cluster, Error, MonitorTls, newest};
+
+fn version() -> String {
+    std::env::var("HARNESS_TEST_VERSION").unwrap_or_else(|_| newest().to_owned())
+}
 
 /// A panic while a cluster runs takes the same way as this drop.
 #[tokio::test]
 async fn three_servers_and_faults() {
+<<<<<<< HEAD
     let cluster = Cluster::builder(newest()).nodes(3).jetstream(true).start().await.unwrap();
+=======
+    let cluster = Cluster::builder(&version())
+        .nodes(3)
+        .jetstream(true)
+        .start()
+        .await
+        .unwrap();
+>>>>>>> harness
     assert_eq!(cluster.nodes().len(), 3);
     let leader = cluster.meta_leader().await.expect("a ready cluster has a meta leader");
     let other = cluster.nodes().iter().find(|node| node.index() != leader.index()).unwrap();
@@ -50,7 +66,7 @@ async fn three_servers_and_faults() {
 
 #[tokio::test]
 async fn lame_duck_ends_by_itself() {
-    let cluster = Cluster::builder(newest()).start().await.unwrap();
+    let cluster = Cluster::builder(&version()).start().await.unwrap();
     let node = cluster.node(0);
     node.lame_duck().await.unwrap();
     let mut alive = 0;
@@ -64,15 +80,26 @@ async fn lame_duck_ends_by_itself() {
 
 #[tokio::test]
 async fn a_bad_configuration_is_told() {
+<<<<<<< HEAD
     let error =
         Cluster::builder(newest()).extra_config("no_such_option: 1").start().await.unwrap_err();
     let Error::Exited { log, .. } = error else { panic!("{error}") };
+=======
+    let error = Cluster::builder(&version())
+        .extra_config("no_such_option: 1")
+        .start()
+        .await
+        .unwrap_err();
+    let Error::Exited { log, .. } = error else {
+        panic!("{error}")
+    };
+>>>>>>> harness
     assert!(log.contains("no_such_option"), "{log}");
 }
 
 #[tokio::test]
 async fn accounts_names_and_base_path() {
-    let cluster = Cluster::builder(newest())
+    let cluster = Cluster::builder(&version())
         .accounts(true)
         .jetstream(true)
         .server_names(false)
@@ -93,7 +120,15 @@ async fn accounts_names_and_base_path() {
 
 #[tokio::test]
 async fn a_limited_store_leaves_no_mount() {
+<<<<<<< HEAD
     let started = Cluster::builder(newest()).jetstream(true).store_size(0, 8 << 20).start().await;
+=======
+    let started = Cluster::builder(&version())
+        .jetstream(true)
+        .store_size(0, 8 << 20)
+        .start()
+        .await;
+>>>>>>> harness
     let cluster = match started {
         Err(Error::NamespacesUnavailable { reason }) => {
             eprintln!("skipped: no mount namespaces here: {reason}");
@@ -113,6 +148,38 @@ async fn a_limited_store_leaves_no_mount() {
     node.restart().await.unwrap();
     let inside = mounts(&node.pid().unwrap().to_string());
     assert!(inside.lines().any(|line| line.contains(store) && line.contains("size=16384k")));
+}
+
+#[tokio::test]
+async fn monitoring_over_https() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = MonitorTls {
+        certificate: dir.path().join("cert.pem"),
+        key: dir.path().join("key.pem"),
+    };
+    let made = Command::new("openssl")
+        .args("req -x509 -nodes -newkey rsa:2048 -days 2 -subj /CN=localhost".split(' '))
+        .args([OsStr::new("-keyout"), files.key.as_os_str()])
+        .args([OsStr::new("-out"), files.certificate.as_os_str()])
+        .output();
+    if !made.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: no openssl to make a certificate with");
+        return;
+    }
+    let cluster = Cluster::builder(&version())
+        .nodes(2)
+        .monitor_tls(files)
+        .start()
+        .await
+        .unwrap();
+    assert!(cluster.node(0).monitor_url().starts_with("https://"));
+    cluster
+        .client(Account::App, 1)
+        .await
+        .unwrap()
+        .flush()
+        .await
+        .unwrap();
 }
 
 fn is_there(pid: u32) -> bool {

@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::future::IntoFuture;
 use std::time::Duration;
 
+use async_nats::HeaderMap;
 use async_nats::jetstream;
 use async_nats::jetstream::context::PublishAckFuture;
 use async_nats::jetstream::stream::Config;
 
-use super::patiently;
+use super::{patiently, publish_one};
 use crate::{Account, Cluster, Error, Result};
 
 const MESSAGE: usize = 128 * 1024;
@@ -42,13 +43,25 @@ pub async fn fill_store(cluster: &Cluster, bytes: u64) -> Result<Filled> {
     };
     patiently("FILL", async || jetstream.get_or_create_stream(config.clone()).await).await?;
 
+<<<<<<< HEAD
     let mut filled = Filled { messages: 0, bytes: 0, error: None };
+=======
+    // Large messages only when the stream can be reached.
+    let action = "publish to FILL";
+    publish_one(&jetstream, "fill", HeaderMap::new(), String::new(), action).await?;
+
+    let mut filled = Filled {
+        messages: 0,
+        bytes: 0,
+        error: None,
+    };
+>>>>>>> harness
     let mut sent: VecDeque<PublishAckFuture> = VecDeque::new();
     let mut left = bytes.div_ceil(MESSAGE as u64);
     while left > 0 || !sent.is_empty() {
         if left > 0 && sent.len() < WINDOW {
             let message = jetstream.publish("fill", vec![b'f'; MESSAGE].into()).await;
-            sent.push_back(message.map_err(Error::client("publish to FILL"))?);
+            sent.push_back(message.map_err(Error::client(action))?);
             left -= 1;
         } else if let Some(oldest) = sent.pop_front() {
             if let Err(error) = oldest.into_future().await {

@@ -1,0 +1,43 @@
+# What people and CI run. `make help` lists the targets.
+
+# A version of nats-server for `make demo`; empty is the newest tested one.
+SERVER_VERSION ?=
+# More arguments for the demo, such as `--for 60`.
+DEMO_ARGS ?=
+
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: help setup fetch demo test fmt lint doc clean
+
+help: ## Lists the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: ## Looks for compiler, Python and the like, and installs what is missing
+	tools/setup
+
+fetch: ## Fetches the NATS servers and Prometheus tools that the tests run
+	@tools/fetch all >/dev/null
+
+demo: ## Starts three NATS servers and the exporter to look at, until Ctrl-C
+	@tools/fetch nats-server $(SERVER_VERSION) >/dev/null
+	cargo build --release --bin nats-exporter
+	cargo build -p nats-harness --bin demo
+	@$(TARGET_DIR)/debug/demo --exporter $(TARGET_DIR)/release/nats-exporter \
+		$(if $(SERVER_VERSION),--server-version $(SERVER_VERSION)) $(DEMO_ARGS)
+
+test: lint fetch ## Checks format and lints, and runs all tests
+	cargo test --workspace
+
+fmt: ## Formats the code
+	cargo fmt --all
+
+lint: ## Checks format and lints
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+doc: ## Builds the documentation of the code
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+clean: ## Removes what was built and fetched
+	cargo clean
+	rm -rf .tools

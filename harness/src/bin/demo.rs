@@ -1,0 +1,258 @@
+//! Starts a cluster with work to do and the exporter beside it, for people to look at.
+//!
+//! `make demo` runs it. Everything it starts ends with it.
+
+#![allow(clippy::print_stdout, reason = "this program talks to people")]
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use nats_harness::workload::{Plan, Workload};
+use nats_harness::{Cluster, Error, Port, Process, newest, repository};
+use tokio::signal::unix::{SignalKind, signal};
+
+const READY_LIMIT: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(200);
+const USUAL_PORT: u16 = 7777;
+
+/// Starts three NATS servers with streams, consumers and light traffic, and the exporter beside them.
+#[derive(Parser)]
+#[command(name = "demo")]
+struct Arguments {
+    /// The version of nats-server; the newest tested one by default.
+    #[arg(long, value_name = "VERSION", default_value = newest())]
+    server_version: String,
+
+    /// The exporter's binary.
+    #[arg(long, value_name = "PATH")]
+    exporter: Option<PathBuf>,
+
+    /// Ends by itself after this time.
+    #[arg(long = "for", value_name = "SECONDS")]
+    seconds: Option<u64>,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    // Whatever is under way when the signal comes is dropped here, and takes its processes along.
+    let done = tokio::select! {
+        done = demo(arguments) => done,
+        () = interrupted() => Ok(()),
+    };
+    match done {
+        Ok(()) => {
+            println!("\nAll servers are stopped, and nothing is left behind.");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            println!("\nThe demo cannot go on: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn demo(arguments: Arguments) -> Result<(), Error> {
+    let exporter = find_exporter(arguments.exporter)?;
+    let version = &arguments.server_version;
+    println!("Starting three NATS servers {version} with JetStream ...");
+    let cluster = Cluster::builder(version)
+        .nodes(3)
+        .jetstream(true)
+        .accounts(true)
+        .start()
+        .await?;
+    println!("Making streams and consumers ...");
+    let mut workload = Workload::make(&cluster, Plan { replicas: 3 }).await?;
+    workload.start_traffic();
+    println!("Starting the exporter ...");
+    let exporter = Exporter::start(&exporter, &cluster).await?;
+    explain(&cluster, &exporter);
+    let limit = arguments.seconds.map_or(Duration::MAX, Duration::from_secs);
+    tokio::select! {
+        () = report_changes(&cluster, &exporter) => {}
+        () = tokio::time::sleep(limit) => println!("\nThe time is over."),
+    }
+    Ok(())
+}
+
+fn find_exporter(given: Option<PathBuf>) -> Result<PathBuf, Error> {
+    let path = given.unwrap_or_else(|| repository().join("target/release/nats-exporter"));
+    path.canonicalize().map_err(|error| Error::Fetch {
+        program: format!("the exporter's binary {}", path.display()),
+        reason: format!("{error}; build it with `cargo build --release --bin nats-exporter`"),
+    })
+}
+
+async fn interrupted() {
+    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+        signal(SignalKind::hangup()),
+    ) else {
+        // Without handlers the signals end the program, and the kernel ends its children.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
+}
+
+/// The exporter, watching the three servers.
+struct Exporter {
+    process: Process,
+    port: Port,
+    log: PathBuf,
+}
+
+impl Exporter {
+    async fn start(binary: &Path, cluster: &Cluster) -> Result<Self, Error> {
+        let port = Port::prefer(USUAL_PORT)?;
+        let log = cluster.dir().join("exporter.log");
+        let listen = format!("--web.listen-address=127.0.0.1:{}", port.number());
+        let arguments = std::iter::once(listen).chain(cluster.monitor_urls());
+        let exporter = Self {
+            process: Process::start(binary, arguments, &log)?,
+            port,
+            log,
+        };
+        exporter
+            .wait_for("/-/ready", |status, _| status == 200)
+            .await?;
+        exporter.wait_for("/metrics", has_samples).await?;
+        Ok(exporter)
+    }
+
+    fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port.number())
+    }
+
+    async fn wait_for(&self, path: &str, good: fn(u16, &str) -> bool) -> Result<(), Error> {
+        let url = self.url() + path;
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(10))
+            .build();
+        let http = http.map_err(|error| self.failed(&url, &error.to_string()))?;
+        let end = Instant::now() + READY_LIMIT;
+        loop {
+            let last = match get(&http, &url).await {
+                Ok((status, body)) if good(status, &body) => return Ok(()),
+                Ok((status, _)) => format!("status {status}"),
+                Err(error) => format!("{error:?}"),
+            };
+            if let Some(status) = self.process.ended() {
+                return Err(self.failed(&url, &format!("the exporter ended ({status})")));
+            }
+            if Instant::now() >= end {
+                return Err(self.failed(&url, &last));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    fn failed(&self, url: &str, reason: &str) -> Error {
+        // The log goes with the cluster's directory, so it is shown now.
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        Error::Monitor {
+            url: url.to_owned(),
+            reason: format!("{reason}; its log:\n{log}"),
+        }
+    }
+}
+
+async fn get(http: &reqwest::Client, url: &str) -> reqwest::Result<(u16, String)> {
+    let mut response = http.get(url).send().await?;
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        body.extend_from_slice(&chunk);
+    }
+    Ok((
+        response.status().as_u16(),
+        String::from_utf8_lossy(&body).into_owned(),
+    ))
+}
+
+fn has_samples(status: u16, body: &str) -> bool {
+    status == 200
+        && body
+            .lines()
+            .any(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
+fn explain(cluster: &Cluster, exporter: &Exporter) {
+    let url = exporter.url();
+    println!("\nServers:");
+    for node in cluster.nodes() {
+        let pid = node
+            .pid()
+            .map_or_else(|| "-".to_owned(), |pid| pid.to_string());
+        println!(
+            "  {:<4} pid {pid:<8} clients {}   monitoring {}",
+            node.name(),
+            node.client_url(),
+            node.monitor_url()
+        );
+    }
+    println!(
+        "  Clients log in as app/app (account APP), aux/aux (AUX) or sys/sys (the system account)."
+    );
+    println!("\nExporter: {url}   pid {}", exporter.process.pid());
+    println!("\nTo look at:");
+    println!("  {url}/   the status page, for a browser");
+    println!("  curl -s '{url}/metrics'                    everything");
+    println!("  curl -s '{url}/metrics?tier=base'          is the messaging layer up");
+    println!("  curl -s '{url}/metrics?tier=persistence'   is JetStream well");
+    println!("\nTo try:");
+    if let Some((name, pid)) = cluster
+        .nodes()
+        .last()
+        .and_then(|node| Some((node.name(), node.pid()?)))
+    {
+        let tries = [
+            (
+                format!("kill -STOP {pid}"),
+                format!("{name} hangs: its samples go, the others stay"),
+            ),
+            (format!("kill -CONT {pid}"), "and it goes on".to_owned()),
+            (
+                format!("kill {pid}"),
+                format!("{name} ends: its neighbours have fewer routes at once,"),
+            ),
+            (
+                String::new(),
+                "streams with a replica there show it some seconds later".to_owned(),
+            ),
+        ];
+        for (command, effect) in tries {
+            println!("  {command:<20} {effect}");
+        }
+        println!("  Watch it with  watch -n1 \"curl -s '{url}/metrics?tier=base' | grep -v '^#'\"");
+    }
+    println!("\nRunning. Ctrl-C ends everything.");
+}
+
+/// Tells which processes end, once each.
+async fn report_changes(cluster: &Cluster, exporter: &Exporter) {
+    let mut running: Vec<_> = cluster.nodes().iter().collect();
+    let mut exporter_runs = true;
+    loop {
+        running.retain(|node| {
+            let alive = node.is_alive();
+            if !alive {
+                println!("{} has ended; the others go on.", node.name());
+            }
+            alive
+        });
+        if exporter_runs && let Some(status) = exporter.process.ended() {
+            exporter_runs = false;
+            let log = std::fs::read_to_string(&exporter.log).unwrap_or_default();
+            println!("The exporter has ended ({status}). Its log:\n{log}");
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
