@@ -234,14 +234,10 @@ impl Cluster {
     // --------------------------------------------------------------------------------- readiness
 
     /// Waits until every server that runs and is not frozen is healthy, has its routes to the others
-<<<<<<< HEAD
     /// that run, and, in a cluster with JetStream, knows a meta leader.
-=======
-    /// that run, and, in a cluster with `JetStream`, knows a meta leader.
     ///
     /// A restarted server of 2.9.10 was seen to call an idle consumer "not current" for more than the
     /// minute this waits, with all else in order; do not rely on it there after a fault.
->>>>>>> harness
     pub async fn wait_ready(&self) -> Result<()> {
         self.wait_ready_for(READY_LIMIT).await
     }

@@ -241,11 +241,7 @@ async fn patiently<T, E: std::fmt::Display>(
 
 /// Patiently as well: a stream that is electing its leader does not answer.
 async fn get_stream(jetstream: &Context, name: &str) -> Result<Stream> {
-<<<<<<< HEAD
-    jetstream.get_stream(name).await.map_err(Error::client(format!("look up {name}")))
-=======
     patiently(name, async || jetstream.get_stream(name).await).await
->>>>>>> harness
 }
 
 async fn make_consumer(stream: &Stream, consumer: &Consumer) -> Result<()> {
@@ -265,19 +261,7 @@ async fn publish(jetstream: &Context, stream: &Stream, messages: &assets::Messag
     let action = format!("publish to {}", stream.cached_info().config.name);
     for number in stream.cached_info().state.last_sequence..messages.count {
         let text = format!("message {number}");
-<<<<<<< HEAD
-        let sent = jetstream.publish(subject, text.into()).await.map_err(Error::client(&action))?;
-        sent.await.map_err(Error::client(&action))?;
-=======
-        publish_one(
-            jetstream,
-            messages.subject(number),
-            HeaderMap::new(),
-            text,
-            &action,
-        )
-        .await?;
->>>>>>> harness
+        publish_one(jetstream, messages.subject(number), HeaderMap::new(), text, &action).await?;
     }
     Ok(())
 }
@@ -287,14 +271,7 @@ async fn publish_duplicates(jetstream: &Context) -> Result<()> {
     headers.insert("Nats-Msg-Id", "the-same-each-time");
     for _ in 0..6 {
         let (headers, text) = (headers.clone(), "duplicate".to_owned());
-        publish_one(
-            jetstream,
-            "orders.eu.new",
-            headers,
-            text,
-            "publish a duplicate",
-        )
-        .await?;
+        publish_one(jetstream, "orders.eu.new", headers, text, "publish a duplicate").await?;
     }
     Ok(())
 }
@@ -361,28 +338,17 @@ async fn fetch(
     count: usize,
     action: &str,
 ) -> Result<Vec<jetstream::Message>> {
-<<<<<<< HEAD
-    let batch = consumer.fetch().max_messages(count).expires(FETCH_LIMIT).messages().await;
-    let batch = batch.map_err(Error::client(action))?;
-    batch.try_collect().await.map_err(Error::client(action))
-=======
     let end = Instant::now() + MAKE_LIMIT;
     let mut messages = Vec::new();
     while messages.len() < count && Instant::now() < end {
         let left = count - messages.len();
-        let batch = consumer
-            .fetch()
-            .max_messages(left)
-            .expires(FETCH_LIMIT)
-            .messages()
-            .await;
+        let batch = consumer.fetch().max_messages(left).expires(FETCH_LIMIT).messages().await;
         let mut batch = batch.map_err(Error::client(action))?;
         while let Some(Ok(message)) = batch.next().await {
             messages.push(message);
         }
     }
     Ok(messages)
->>>>>>> harness
 }
 
 /// Publishes until the stream that refuses new messages when full does so.
@@ -408,11 +374,7 @@ async fn describe(jetstream: &Context, account: &str, made: &mut Vec<StreamMade>
     for name in names {
         let stream = get_stream(jetstream, &name).await?;
         let mut consumers: Vec<ConsumerMade> = patiently(&name, async || {
-            stream
-                .consumers()
-                .map_ok(ConsumerMade::from)
-                .try_collect()
-                .await
+            stream.consumers().map_ok(ConsumerMade::from).try_collect().await
         })
         .await?;
         consumers.sort_by(|a, b| a.name.cmp(&b.name));

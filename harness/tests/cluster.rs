@@ -22,16 +22,7 @@ fn version() -> String {
 /// A panic while a cluster runs takes the same way as this drop.
 #[tokio::test]
 async fn three_servers_and_faults() {
-<<<<<<< HEAD
-    let cluster = Cluster::builder(newest()).nodes(3).jetstream(true).start().await.unwrap();
-=======
-    let cluster = Cluster::builder(&version())
-        .nodes(3)
-        .jetstream(true)
-        .start()
-        .await
-        .unwrap();
->>>>>>> harness
+    let cluster = Cluster::builder(&version()).nodes(3).jetstream(true).start().await.unwrap();
     assert_eq!(cluster.nodes().len(), 3);
     let leader = cluster.meta_leader().await.expect("a ready cluster has a meta leader");
     let other = cluster.nodes().iter().find(|node| node.index() != leader.index()).unwrap();
@@ -80,20 +71,9 @@ async fn lame_duck_ends_by_itself() {
 
 #[tokio::test]
 async fn a_bad_configuration_is_told() {
-<<<<<<< HEAD
     let error =
-        Cluster::builder(newest()).extra_config("no_such_option: 1").start().await.unwrap_err();
+        Cluster::builder(&version()).extra_config("no_such_option: 1").start().await.unwrap_err();
     let Error::Exited { log, .. } = error else { panic!("{error}") };
-=======
-    let error = Cluster::builder(&version())
-        .extra_config("no_such_option: 1")
-        .start()
-        .await
-        .unwrap_err();
-    let Error::Exited { log, .. } = error else {
-        panic!("{error}")
-    };
->>>>>>> harness
     assert!(log.contains("no_such_option"), "{log}");
 }
 
@@ -120,15 +100,7 @@ async fn accounts_names_and_base_path() {
 
 #[tokio::test]
 async fn a_limited_store_leaves_no_mount() {
-<<<<<<< HEAD
-    let started = Cluster::builder(newest()).jetstream(true).store_size(0, 8 << 20).start().await;
-=======
-    let started = Cluster::builder(&version())
-        .jetstream(true)
-        .store_size(0, 8 << 20)
-        .start()
-        .await;
->>>>>>> harness
+    let started = Cluster::builder(&version()).jetstream(true).store_size(0, 8 << 20).start().await;
     let cluster = match started {
         Err(Error::NamespacesUnavailable { reason }) => {
             eprintln!("skipped: no mount namespaces here: {reason}");
@@ -153,10 +125,8 @@ async fn a_limited_store_leaves_no_mount() {
 #[tokio::test]
 async fn monitoring_over_https() {
     let dir = tempfile::tempdir().unwrap();
-    let files = MonitorTls {
-        certificate: dir.path().join("cert.pem"),
-        key: dir.path().join("key.pem"),
-    };
+    let files =
+        MonitorTls { certificate: dir.path().join("cert.pem"), key: dir.path().join("key.pem") };
     let made = Command::new("openssl")
         .args("req -x509 -nodes -newkey rsa:2048 -days 2 -subj /CN=localhost".split(' '))
         .args([OsStr::new("-keyout"), files.key.as_os_str()])
@@ -166,20 +136,9 @@ async fn monitoring_over_https() {
         eprintln!("skipped: no openssl to make a certificate with");
         return;
     }
-    let cluster = Cluster::builder(&version())
-        .nodes(2)
-        .monitor_tls(files)
-        .start()
-        .await
-        .unwrap();
+    let cluster = Cluster::builder(&version()).nodes(2).monitor_tls(files).start().await.unwrap();
     assert!(cluster.node(0).monitor_url().starts_with("https://"));
-    cluster
-        .client(Account::App, 1)
-        .await
-        .unwrap()
-        .flush()
-        .await
-        .unwrap();
+    cluster.client(Account::App, 1).await.unwrap().flush().await.unwrap();
 }
 
 fn is_there(pid: u32) -> bool {

@@ -41,10 +41,7 @@ fn ends_by_itself() {
 fn ends_on_sigterm_and_tells_of_lost_servers() {
     let mut demo = Demo::start(&[]);
     signal(demo.pids[2], Signal::SIGKILL);
-    assert_eq!(
-        demo.line_with("has ended"),
-        "n3 has ended; the others go on."
-    );
+    assert_eq!(demo.line_with("has ended"), "n3 has ended; the others go on.");
     signal(demo.child.id(), Signal::SIGTERM);
     assert!(demo.wait().success());
     demo.assert_nothing_left();
@@ -62,17 +59,11 @@ fn a_killed_demo_leaves_no_processes() {
 fn tells_why_the_exporter_did_not_come_up() {
     let dir = TempDir::new().unwrap();
     let script = executable(dir.path(), "#!/bin/sh\necho no such option >&2\nexit 3\n");
-    let output = Command::new(env!("CARGO_BIN_EXE_demo"))
-        .arg("--exporter")
-        .arg(script)
-        .output();
+    let output = Command::new(env!("CARGO_BIN_EXE_demo")).arg("--exporter").arg(script).output();
     let output = output.unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(!output.status.success());
-    assert!(
-        text.contains("exit status: 3") && text.contains("no such option"),
-        "{text}"
-    );
+    assert!(text.contains("exit status: 3") && text.contains("no such option"), "{text}");
 }
 
 /// A demo that is up.
@@ -99,22 +90,10 @@ impl Demo {
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
-        let mut demo = Self {
-            child,
-            lines,
-            pids: Vec::new(),
-            scratch,
-            _dir: dir,
-        };
+        let mut demo = Self { child, lines, pids: Vec::new(), scratch, _dir: dir };
         for _ in 0..4 {
             let line = demo.line_with(" pid ");
-            let pid = line
-                .split(" pid ")
-                .nth(1)
-                .unwrap()
-                .split_whitespace()
-                .next()
-                .unwrap();
+            let pid = line.split(" pid ").nth(1).unwrap().split_whitespace().next().unwrap();
             demo.pids.push(pid.parse().unwrap());
         }
         demo.line_with("Running");

@@ -58,12 +58,7 @@ async fn demo(arguments: Arguments) -> Result<(), Error> {
     let exporter = find_exporter(arguments.exporter)?;
     let version = &arguments.server_version;
     println!("Starting three NATS servers {version} with JetStream ...");
-    let cluster = Cluster::builder(version)
-        .nodes(3)
-        .jetstream(true)
-        .accounts(true)
-        .start()
-        .await?;
+    let cluster = Cluster::builder(version).nodes(3).jetstream(true).accounts(true).start().await?;
     println!("Making streams and consumers ...");
     let mut workload = Workload::make(&cluster, Plan { replicas: 3 }).await?;
     workload.start_traffic();
@@ -115,14 +110,8 @@ impl Exporter {
         let log = cluster.dir().join("exporter.log");
         let listen = format!("--web.listen-address=127.0.0.1:{}", port.number());
         let arguments = std::iter::once(listen).chain(cluster.monitor_urls());
-        let exporter = Self {
-            process: Process::start(binary, arguments, &log)?,
-            port,
-            log,
-        };
-        exporter
-            .wait_for("/-/ready", |status, _| status == 200)
-            .await?;
+        let exporter = Self { process: Process::start(binary, arguments, &log)?, port, log };
+        exporter.wait_for("/-/ready", |status, _| status == 200).await?;
         exporter.wait_for("/metrics", has_samples).await?;
         Ok(exporter)
     }
@@ -133,10 +122,7 @@ impl Exporter {
 
     async fn wait_for(&self, path: &str, good: fn(u16, &str) -> bool) -> Result<(), Error> {
         let url = self.url() + path;
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .timeout(Duration::from_secs(10))
-            .build();
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build();
         let http = http.map_err(|error| self.failed(&url, &error.to_string()))?;
         let end = Instant::now() + READY_LIMIT;
         loop {
@@ -158,10 +144,7 @@ impl Exporter {
     fn failed(&self, url: &str, reason: &str) -> Error {
         // The log goes with the cluster's directory, so it is shown now.
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-        Error::Monitor {
-            url: url.to_owned(),
-            reason: format!("{reason}; its log:\n{log}"),
-        }
+        Error::Monitor { url: url.to_owned(), reason: format!("{reason}; its log:\n{log}") }
     }
 }
 
@@ -171,26 +154,18 @@ async fn get(http: &reqwest::Client, url: &str) -> reqwest::Result<(u16, String)
     while let Some(chunk) = response.chunk().await? {
         body.extend_from_slice(&chunk);
     }
-    Ok((
-        response.status().as_u16(),
-        String::from_utf8_lossy(&body).into_owned(),
-    ))
+    Ok((response.status().as_u16(), String::from_utf8_lossy(&body).into_owned()))
 }
 
 fn has_samples(status: u16, body: &str) -> bool {
-    status == 200
-        && body
-            .lines()
-            .any(|line| !line.is_empty() && !line.starts_with('#'))
+    status == 200 && body.lines().any(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
 fn explain(cluster: &Cluster, exporter: &Exporter) {
     let url = exporter.url();
     println!("\nServers:");
     for node in cluster.nodes() {
-        let pid = node
-            .pid()
-            .map_or_else(|| "-".to_owned(), |pid| pid.to_string());
+        let pid = node.pid().map_or_else(|| "-".to_owned(), |pid| pid.to_string());
         println!(
             "  {:<4} pid {pid:<8} clients {}   monitoring {}",
             node.name(),
@@ -208,25 +183,17 @@ fn explain(cluster: &Cluster, exporter: &Exporter) {
     println!("  curl -s '{url}/metrics?tier=base'          is the messaging layer up");
     println!("  curl -s '{url}/metrics?tier=persistence'   is JetStream well");
     println!("\nTo try:");
-    if let Some((name, pid)) = cluster
-        .nodes()
-        .last()
-        .and_then(|node| Some((node.name(), node.pid()?)))
+    if let Some((name, pid)) =
+        cluster.nodes().last().and_then(|node| Some((node.name(), node.pid()?)))
     {
         let tries = [
-            (
-                format!("kill -STOP {pid}"),
-                format!("{name} hangs: its samples go, the others stay"),
-            ),
+            (format!("kill -STOP {pid}"), format!("{name} hangs: its samples go, the others stay")),
             (format!("kill -CONT {pid}"), "and it goes on".to_owned()),
             (
                 format!("kill {pid}"),
                 format!("{name} ends: its neighbours have fewer routes at once,"),
             ),
-            (
-                String::new(),
-                "streams with a replica there show it some seconds later".to_owned(),
-            ),
+            (String::new(), "streams with a replica there show it some seconds later".to_owned()),
         ];
         for (command, effect) in tries {
             println!("  {command:<20} {effect}");

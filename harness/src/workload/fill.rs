@@ -43,19 +43,11 @@ pub async fn fill_store(cluster: &Cluster, bytes: u64) -> Result<Filled> {
     };
     patiently("FILL", async || jetstream.get_or_create_stream(config.clone()).await).await?;
 
-<<<<<<< HEAD
-    let mut filled = Filled { messages: 0, bytes: 0, error: None };
-=======
     // Large messages only when the stream can be reached.
     let action = "publish to FILL";
     publish_one(&jetstream, "fill", HeaderMap::new(), String::new(), action).await?;
 
-    let mut filled = Filled {
-        messages: 0,
-        bytes: 0,
-        error: None,
-    };
->>>>>>> harness
+    let mut filled = Filled { messages: 0, bytes: 0, error: None };
     let mut sent: VecDeque<PublishAckFuture> = VecDeque::new();
     let mut left = bytes.div_ceil(MESSAGE as u64);
     while left > 0 || !sent.is_empty() {
