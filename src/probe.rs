@@ -223,7 +223,10 @@ impl Probe {
 
     fn ask_routez(&self) -> Waiting<Routez> {
         self.join(&self.routez, Endpoint::Routez, |client, memory, name| async move {
-            known(&memory, &name, Endpoint::Routez, client.get_ok(endpoint::ROUTEZ).await?).await
+            let answer = client.get_ok(endpoint::ROUTEZ).await?;
+            let mut routez: Routez = known(&memory, &name, Endpoint::Routez, answer).await?;
+            memory.add_traffic(&mut routez);
+            Ok(routez)
         })
     }
 
