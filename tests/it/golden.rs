@@ -109,7 +109,9 @@ fn difference(found: &str, expected: &str, name: &str) -> Option<String> {
     }
     let (found, expected): (Vec<_>, Vec<_>) = (found.lines().collect(), expected.lines().collect());
     let at = found.iter().zip(&expected).take_while(|(found, expected)| found == expected).count();
-    let around = |lines: &[&str]| lines[at.min(lines.len())..].iter().take(3).copied().collect::<Vec<_>>().join("\n    ");
+    let around = |lines: &[&str]| {
+        lines[at.min(lines.len())..].iter().take(3).copied().collect::<Vec<_>>().join("\n    ")
+    };
     Some(format!(
         "{name}, line {}:\n  found\n    {}\n  expected\n    {}",
         at + 1,
@@ -128,7 +130,8 @@ fn as_classic(text: &str) -> String {
     let mut classic = String::new();
     for line in text.lines().filter(|line| *line != "# EOF") {
         let mut words = line.splitn(4, ' ');
-        let (mark, _keyword, name, _rest) = (words.next(), words.next(), words.next(), words.next());
+        let (mark, _keyword, name, _rest) =
+            (words.next(), words.next(), words.next(), words.next());
         match name {
             Some(name) if mark == Some("#") && counters.contains(name) => {
                 classic.push_str(&line.replacen(name, &format!("{name}_total"), 1));

@@ -62,10 +62,8 @@ impl Recording {
             Index::Silence(how) => panic!("{how}: no such way to be silent"),
             Index::Answers(answers) => answers,
         };
-        let recorded = |entry: Entry| Recorded {
-            status: entry.status,
-            body: Bytes::from(read(&entry.file)),
-        };
+        let recorded =
+            |entry: Entry| Recorded { status: entry.status, body: Bytes::from(read(&entry.file)) };
         Self::Answers(answers.into_iter().map(|(name, entry)| (name, recorded(entry))).collect())
     }
 
@@ -202,8 +200,11 @@ async fn accept(listener: TcpListener, playing: Arc<Mutex<Playing>>) {
                 let playing = Arc::clone(&playing);
                 async move { answer(&request, &playing).await }
             });
+            let mut http = hyper::server::conn::http1::Builder::new();
+            // A connection that is kept would have to be closed when something else is played,
+            // and whether the exporter sees that in time is a matter of luck.
+            http.keep_alive(false);
             // A connection that ends without an answer is what some recordings are about.
-            let http = hyper::server::conn::http1::Builder::new();
             let _ = http.serve_connection(TokioIo::new(stream), service).await;
         });
     }
