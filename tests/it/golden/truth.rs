@@ -63,7 +63,7 @@ fn series(samples: &Samples, name: &str, labels: &[&str]) -> BTreeMap<Vec<String
     series
 }
 
-fn differs<T: PartialEq + std::fmt::Debug>(what: &str, found: T, expected: T) -> Vec<String> {
+fn differs<T: PartialEq + std::fmt::Debug>(what: &str, found: &T, expected: &T) -> Vec<String> {
     if found == expected {
         return Vec::new();
     }
@@ -98,7 +98,7 @@ fn numbers_of_a_consumer_come_from_its_leader_and_from_nobody_else() {
         let compare = |(name, expected): (&str, _)| {
             let name = format!("nats_jetstream_consumer_{name}");
             let found = series(samples, &name, &["account", "stream", "consumer"]);
-            differs(&name, found, expected)
+            differs(&name, &found, &expected)
         };
         names.into_iter().zip(expected).flat_map(compare).collect()
     });
@@ -123,11 +123,11 @@ fn consumers_that_come_and_go_have_no_series_and_are_counted_where_they_are_led(
         let labels = ["server", "account", "stream"];
         let found = series(samples, "nats_jetstream_folded_consumers", &labels);
         let expected = expected.into_iter().map(|(key, count)| (key, count.to_string())).collect();
-        let mut wrong = differs("folded consumers", found, expected);
+        let mut wrong = differs("folded consumers", &found, &expected);
         let shown = samples.0.iter().filter_map(|sample| sample.labels.get("consumer"));
         // A failing one is named by the server's health answer, which knows names only.
         let shown: BTreeSet<_> = shown.filter(|name| names.contains(*name)).collect();
-        wrong.extend(differs("names of ephemeral consumers", shown, BTreeSet::new()));
+        wrong.extend(differs("names of ephemeral consumers", &shown, &BTreeSet::new()));
         wrong
     });
 }
@@ -164,7 +164,7 @@ fn numbers_and_replicas_of_a_stream_come_from_its_leader_without_the_leader_itse
             ("nats_jetstream_stream_is_leader", &of_replica, leads),
         ];
         let compare = |(name, labels, expected): (&str, &[&str], _)| {
-            differs(name, series(samples, name, labels), expected)
+            differs(name, &series(samples, name, labels), &expected)
         };
         all.into_iter().flat_map(compare).collect()
     });
@@ -188,7 +188,7 @@ fn members_of_the_meta_group_are_as_the_meta_leader_says_and_no_follower() {
             }
         }
         let name = "nats_jetstream_meta_peer_current";
-        differs(name, series(samples, name, &["peer"]), expected)
+        differs(name, &series(samples, name, &["peer"]), &expected)
     });
 }
 
@@ -307,7 +307,7 @@ fn a_server_is_up_when_it_answers_and_keeps_its_name_when_it_does_not() {
                 (vec![own_name(recording).unwrap_or_else(|| folder.clone())], up)
             })
             .collect();
-        let mut wrong = differs("nats_up", series(samples, "nats_up", &["server"]), expected);
+        let mut wrong = differs("nats_up", &series(samples, "nats_up", &["server"]), &expected);
         for sample in &samples.0 {
             let down = sample
                 .labels
@@ -340,7 +340,7 @@ fn an_account_without_a_limit_has_no_series_of_it() {
             }
         }
         let name = "nats_jetstream_account_storage_limit_bytes";
-        differs(name, series(samples, name, &["server", "account"]), expected)
+        differs(name, &series(samples, name, &["server", "account"]), &expected)
     });
 }
 
@@ -349,5 +349,22 @@ fn no_recorded_version_sends_a_field_that_is_not_known() {
     each_scene(|_, samples| {
         let unknown = samples.find("nats_exporter_unknown_fields_total", &[]);
         unknown.filter(|s| s.value() != 0.0).map(|sample| format!("{sample:?}")).collect()
+    });
+}
+
+/// The wide health answer may tell that the listeners are open while it fails for JetStream's
+/// sake. That failure is nothing of the base tier.
+#[test]
+fn a_health_status_of_the_base_tier_never_tells_of_jetstream() {
+    each_scene(|_, samples| {
+        let status = samples.find("nats_health_check_status_code", &[]);
+        let wrong = status.filter(|sample| {
+            let of = |label: &str| sample.labels[label].clone();
+            let (server, check) = (of("server"), of("check"));
+            let labels = [("server", server.as_str()), ("check", check.as_str())];
+            let ok = samples.value("nats_health_check_ok", &labels) == Some(1.0);
+            ok != (sample.text == "200")
+        });
+        wrong.map(|sample| format!("{sample:?}")).collect()
     });
 }

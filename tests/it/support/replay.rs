@@ -56,12 +56,13 @@ impl Recording {
             let path = folder.join(file);
             std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
         };
-        let answers = match serde_json::from_slice(&read(Path::new("index.json"))).unwrap() {
-            Index::Silence(how) if how == "refuses" => return Self::Refuses,
-            Index::Silence(how) if how == "hangs" => return Self::Hangs,
-            Index::Silence(how) => panic!("{how}: no such way to be silent"),
-            Index::Answers(answers) => answers,
-        };
+        let answers =
+            match serde_json::from_slice(&read(Path::new("index.json"))).expect("an index") {
+                Index::Silence(how) if how == "refuses" => return Self::Refuses,
+                Index::Silence(how) if how == "hangs" => return Self::Hangs,
+                Index::Silence(how) => panic!("{how}: no such way to be silent"),
+                Index::Answers(answers) => answers,
+            };
         let recorded =
             |entry: Entry| Recorded { status: entry.status, body: Bytes::from(read(&entry.file)) };
         Self::Answers(answers.into_iter().map(|(name, entry)| (name, recorded(entry))).collect())
@@ -69,7 +70,7 @@ impl Recording {
 
     /// The servers of a scenario by name: the folders in `folder`, or `folder` itself.
     pub(crate) fn servers(folder: &Path) -> BTreeMap<String, Self> {
-        let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
+        let name = |path: &Path| path.file_name().expect("a name").to_string_lossy().into_owned();
         if folder.join("index.json").exists() {
             return BTreeMap::from([("server".to_owned(), Self::load(folder))]);
         }
@@ -87,7 +88,7 @@ impl Recording {
 pub(crate) fn folders(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
     let mut folders: Vec<_> =
-        entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()).collect();
+        entries.map(|entry| entry.expect("a folder").path()).filter(|path| path.is_dir()).collect();
     folders.sort();
     folders
 }
@@ -118,7 +119,6 @@ pub(crate) struct Replay {
 
 struct Playing {
     recording: Recording,
-    asked: Vec<String>,
     unexpected: Vec<String>,
 }
 
@@ -126,9 +126,9 @@ impl Replay {
     /// Starts to play.
     pub(crate) fn start(recording: Recording) -> Self {
         let reserved = socket(SocketAddr::from(([127, 0, 0, 1], 0)));
-        let playing = Playing { recording, asked: Vec::new(), unexpected: Vec::new() };
+        let playing = Playing { recording, unexpected: Vec::new() };
         let mut replay = Self {
-            address: reserved.local_addr().unwrap(),
+            address: reserved.local_addr().expect("it is bound"),
             playing: Arc::new(Mutex::new(playing)),
             accepting: None,
             _reserved: reserved,
@@ -143,13 +143,13 @@ impl Replay {
             accepting.abort();
             let _ = accepting.await;
         }
-        self.playing.lock().unwrap().recording = recording;
+        self.playing.lock().expect("nobody panicked").recording = recording;
         self.listen();
     }
 
     fn listen(&mut self) {
-        if !matches!(self.playing.lock().unwrap().recording, Recording::Refuses) {
-            let listener = socket(self.address).listen(64).unwrap();
+        if !matches!(self.playing.lock().expect("nobody panicked").recording, Recording::Refuses) {
+            let listener = socket(self.address).listen(64).expect("the port is ours");
             self.accepting = Some(tokio::spawn(accept(listener, Arc::clone(&self.playing))));
         }
     }
@@ -164,14 +164,9 @@ impl Replay {
         format!("http://{}", self.address)
     }
 
-    /// Everything that was asked so far, with path and query.
-    pub(crate) fn asked(&self) -> Vec<String> {
-        self.playing.lock().unwrap().asked.clone()
-    }
-
     /// What was asked and is not to be asked.
     pub(crate) fn unexpected(&self) -> Vec<String> {
-        self.playing.lock().unwrap().unexpected.clone()
+        self.playing.lock().expect("nobody panicked").unexpected.clone()
     }
 }
 
@@ -184,10 +179,10 @@ impl Drop for Replay {
 }
 
 fn socket(address: SocketAddr) -> TcpSocket {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_reuseaddr(true).unwrap();
-    socket.set_reuseport(true).unwrap();
-    socket.bind(address).unwrap();
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_reuseaddr(true).expect("Linux can");
+    socket.set_reuseport(true).expect("Linux can");
+    socket.bind(address).expect("the port is free or ours");
     socket
 }
 
@@ -221,15 +216,14 @@ async fn answer(
 ) -> Result<Response<Full<Bytes>>, NotRecorded> {
     let asked = request.uri().path_and_query().map_or("", |path| path.as_str()).to_owned();
     let Some(question) = question(&asked).filter(|_| request.method() == "GET") else {
-        let mut playing = playing.lock().unwrap();
+        let mut playing = playing.lock().expect("nobody panicked");
         playing.unexpected.push(format!("{} {asked}", request.method()));
         let mut response = Response::new(Full::from("404 page not found\n"));
         *response.status_mut() = StatusCode::NOT_FOUND;
         return Ok(response);
     };
     let recorded = {
-        let mut playing = playing.lock().unwrap();
-        playing.asked.push(asked);
+        let playing = playing.lock().expect("nobody panicked");
         match &playing.recording {
             Recording::Answers(answers) => Ok(answers.get(question).cloned()),
             Recording::Refuses => Ok(None),
@@ -239,7 +233,7 @@ async fn answer(
     match recorded {
         Ok(Some(Recorded { status, body })) => {
             let mut response = Response::new(Full::from(body));
-            *response.status_mut() = StatusCode::from_u16(status).unwrap();
+            *response.status_mut() = StatusCode::from_u16(status).expect("a status");
             Ok(response)
         }
         Ok(None) => Err(NotRecorded),
