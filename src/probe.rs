@@ -301,7 +301,10 @@ impl Probe {
             && let Some(Ok(reading)) = wide.until(deadline.min(Instant::now() + HEDGE)).await
             && reading.value.get(Check::Core).is_some()
         {
-            return Ok(reading);
+            let outcome = Ok(reading);
+            // Else the newest success of this question would be the last time it was asked alone.
+            self.memory.record(&self.target.name, Endpoint::HealthzCore, &outcome);
+            return outcome;
         }
         self.join(&self.core, Endpoint::HealthzCore, |client, _, _| async move {
             healthz::ask_core(&client, version).await

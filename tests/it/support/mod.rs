@@ -2,4 +2,5 @@
 //! expositions that shares no code with the program.
 
 pub(crate) mod exporter;
+pub(crate) mod replay;
 pub(crate) mod samples;
