@@ -61,7 +61,7 @@ pub fn metrics() -> String {
 const INTRODUCTION: &str = "\
 # Metrics
 
-Written from the catalogue in `src/catalog` by `UPDATE=1 cargo test --test it catalog`; do not edit.
+Written by `make docs` from the catalogue in `src/catalog`; do not edit.
 
 A series that is missing means *unknown* or *not applicable*, never zero. An endpoint that failed
 shows nothing of what it said before. Limits that are not set have no series.

@@ -213,9 +213,6 @@ fn labels_that_change_by_themselves_are_only_on_infos() {
 }
 
 /// What the alert rules and dashboards read, by the names of the samples.
-///
-/// The numbers of route connections are gauges, because a connection takes its counts with it
-/// when it closes.
 const CONTRACT: &str = "
     nats_up nats_health_check_ok nats_server_info nats_server_start_time_seconds
     nats_server_clock_offset_seconds nats_server_tls_certificate_not_after_seconds
@@ -226,8 +223,8 @@ const CONTRACT: &str = "
     nats_server_memory_bytes nats_server_memory_limit_bytes
 
     nats_route_peers nats_route_peers_expected nats_route_connected nats_route_pending_bytes
-    nats_route_rtt_seconds nats_route_newest_start_time_seconds nats_route_in_messages
-    nats_route_in_bytes nats_route_out_messages nats_route_out_bytes
+    nats_route_rtt_seconds nats_route_newest_start_time_seconds nats_route_in_messages_total
+    nats_route_in_bytes_total nats_route_out_messages_total nats_route_out_bytes_total
 
     nats_jetstream_enabled nats_jetstream_storage_used_bytes nats_jetstream_storage_limit_bytes
     nats_jetstream_storage_reserved_bytes nats_jetstream_memory_used_bytes
