@@ -229,9 +229,17 @@ impl Probe {
 
     fn ask_jsz(&self) -> Waiting<Jsz> {
         let one_jsz = Arc::clone(&self.one_jsz);
-        self.join(&self.jsz, Endpoint::Jsz, |client, memory, name| async move {
-            let _one = one_jsz.lock().await;
-            known(&memory, &name, Endpoint::Jsz, client.get_ok(endpoint::JSZ).await?).await
+        self.join(&self.jsz, Endpoint::Jsz, |client, memory, name| {
+            // Taken here and not in the task, because tasks start in any order: the detail of
+            // the same scrape comes after the plain form, or it would take it along when it hangs.
+            let first = Arc::clone(&one_jsz).try_lock_owned();
+            async move {
+                let _one = match first {
+                    Ok(one) => one,
+                    Err(_) => one_jsz.lock_owned().await,
+                };
+                known(&memory, &name, Endpoint::Jsz, client.get_ok(endpoint::JSZ).await?).await
+            }
         })
     }
 
