@@ -152,6 +152,7 @@ impl Probe {
         });
         let endpoints = reports(&base, persistence.as_ref());
         if let Some(persistence) = &mut persistence {
+            self.forget_detail_of_others(persistence);
             complete(persistence, &base, learned.as_ref());
         }
         self.judge(wanted, &mut base, persistence.as_mut(), learned.as_ref());
@@ -349,6 +350,16 @@ impl Probe {
                 Some(Ok(newest))
             }
             _ => Some(waiting.or_timeout(deadline).await),
+        }
+    }
+
+    /// Forgets a detail that the process behind `/jsz` did not give: the server was restarted, and
+    /// the next scrape asks without waiting for the interval.
+    fn forget_detail_of_others(&self, persistence: &Persistence) {
+        let Some(running) = persistence.running() else { return };
+        let mut newest = lock(&self.newest_detail);
+        if newest.as_ref().is_some_and(|newest| newest.value.server_id != running.server_id) {
+            *newest = None;
         }
     }
 

@@ -3,6 +3,8 @@
 //! The HTTP is written by hand, because a library would not let an answer end in the middle. What
 //! a healthy server says is in [`model`](super::model).
 
+#![allow(clippy::unwrap_used, reason = "it is a part of tests, which may panic")]
+
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write as _;
 use std::net::SocketAddr;
