@@ -298,7 +298,10 @@ impl Probe {
             && let Some(Ok(reading)) = wide.until(deadline.min(Instant::now() + HEDGE)).await
             && reading.value.get(Check::Core).is_some()
         {
-            return Ok(reading);
+            let outcome = Ok(reading);
+            // It is the answer to this question too, and the last good one of this endpoint.
+            self.memory.record(&self.target.name, Endpoint::HealthzCore, &outcome);
+            return outcome;
         }
         self.join(&self.core, Endpoint::HealthzCore, |client, _, _| async move {
             healthz::ask_core(&client, version).await
