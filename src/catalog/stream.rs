@@ -62,7 +62,7 @@ impl Table for StreamTable {
             "Messages that were deleted between the oldest and the newest one."
             => |s| s.state.messages.map(|_| s.state.num_deleted.unwrap_or(0));
         gauge "nats_jetstream_stream_consumers", "/jsz state.consumer_count, of the leader",
-            "Consumers of the stream."
+            "Consumers of the stream of which its leader holds a replica: in a cluster, those with a single replica on another server are not among them."
             => |s| s.state.consumer_count;
         gauge "nats_jetstream_stream_created_timestamp_seconds", "/jsz created, of the leader",
             "When the stream was created, in seconds since the epoch."

@@ -1,1 +1,163 @@
-//! To be written.
+//! A real Prometheus scrapes the exporter, and is asked what it made of it.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use nats_harness::workload::{Plan, Workload};
+use nats_harness::{Cluster, Port, Process, newest};
+use serde_json::Value;
+
+use crate::real_server::{exporter_of, three_servers};
+use crate::support::exporter::Exporter;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running Prometheus; it ends with the value, and its files go with the cluster.
+struct Prometheus {
+    client: reqwest::Client,
+    port: Port,
+    process: Process,
+}
+
+impl Prometheus {
+    /// Starts it with these jobs, each a name and the `tier` that it asks for.
+    async fn start(cluster: &Cluster, exporter: &Exporter, jobs: &[(&str, Option<&str>)]) -> Self {
+        let binary = tokio::task::spawn_blocking(|| nats_harness::tool("prometheus"));
+        let binary = binary.await.unwrap().unwrap();
+        let dir = cluster.dir().join("prometheus");
+        std::fs::create_dir(&dir).unwrap();
+        let address = exporter.url().strip_prefix("http://").unwrap();
+        let mut text =
+            "global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n".to_owned();
+        for (job, tier) in jobs {
+            let parameters = tier.map(|tier| format!("params: {{tier: [{tier}]}}, "));
+            let parameters = parameters.unwrap_or_default();
+            text += &format!(
+                "  - {{job_name: {job}, {parameters}static_configs: [{{targets: ['{address}']}}]}}\n"
+            );
+        }
+        let file = dir.join("prometheus.yml");
+        std::fs::write(&file, text).unwrap();
+        let port = Port::any().unwrap();
+        let arguments = [
+            format!("--config.file={}", file.display()),
+            format!("--storage.tsdb.path={}", dir.join("data").display()),
+            format!("--web.listen-address=127.0.0.1:{}", port.number()),
+        ];
+        let process = Process::start(&binary, arguments, &dir.join("log")).unwrap();
+        nats_exporter::nats::client::install_crypto_provider();
+        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
+        Self { client, port, process }
+    }
+
+    /// An answer; nothing while it does not answer.
+    async fn text(&self, path: &str) -> Option<String> {
+        assert_eq!(self.process.ended(), None, "Prometheus runs");
+        let url = format!("http://127.0.0.1:{}/{path}", self.port.number());
+        let response = self.client.get(url).send().await.ok()?;
+        #[expect(clippy::disallowed_methods, reason = "the Prometheus of a test is trusted")]
+        response.text().await.ok()
+    }
+
+    /// The `data` of an answer; nothing while it does not answer.
+    async fn get(&self, path: &str) -> Option<Value> {
+        let body = self.text(&format!("api/v1/{path}")).await?;
+        let mut answer: Value = serde_json::from_str(&body).ok()?;
+        (answer["status"] == "success").then(|| answer["data"].take())
+    }
+
+    /// The labels and values of an instant query.
+    async fn query(&self, expression: &str) -> Vec<(Value, f64)> {
+        let encoded: String = form_urlencoded::Serializer::new(String::new())
+            .append_pair("query", expression)
+            .finish();
+        let data = self.get(&format!("query?{encoded}")).await.unwrap_or_default();
+        let series = data["result"].as_array().cloned().unwrap_or_default();
+        let value = |series: &Value| series["value"][1].as_str().and_then(|v| v.parse().ok());
+        series.iter().map(|s| (s["metric"].clone(), value(s).expect("a number"))).collect()
+    }
+
+    /// Asks until there are so many series, each with this value.
+    async fn until(&self, expression: &str, count: usize, value: f64) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let found = self.query(expression).await;
+            if found.len() == count && found.iter().all(|(_, v)| (v - value).abs() < 1e-9) {
+                return;
+            }
+            assert!(Instant::now() < end, "{expression} is not {count} times {value}: {found:#?}");
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    /// No scrape of any target failed.
+    async fn scrapes_without_error(&self, targets: usize) {
+        let data = self.get("targets?state=active").await.unwrap();
+        let active = data["activeTargets"].as_array().unwrap();
+        assert_eq!(active.len(), targets, "{active:#?}");
+        for target in active {
+            assert_eq!((&target["health"], &target["lastError"]), (&"up".into(), &"".into()));
+        }
+        // Samples that come twice or out of order are left out without an error.
+        let own = self.text("metrics").await.unwrap();
+        let left_out: Vec<_> = own
+            .lines()
+            .filter(|line| line.starts_with("prometheus_target_scrapes_sample_"))
+            .collect();
+        assert!(left_out.len() >= 3, "{own}");
+        assert!(left_out.iter().all(|line| line.ends_with(" 0")), "{left_out:#?}");
+    }
+}
+
+#[tokio::test]
+async fn prometheus_takes_every_sample_with_its_type() {
+    let cluster = three_servers(newest()).await;
+    let _workload = Workload::make(&cluster, Plan { replicas: 3 }).await.unwrap();
+    let exporter = exporter_of(&cluster, &[]);
+    let prometheus = Prometheus::start(&cluster, &exporter, &[("nats", None)]).await;
+
+    prometheus.until("up", 1, 1.0).await;
+    prometheus.until(r#"nats_tier_state{state="ok"}"#, 6, 1.0).await;
+    prometheus.until(r#"nats_tier_state{state!="ok"}"#, 18, 0.0).await;
+    prometheus.scrapes_without_error(1).await;
+    // What it took is what a scrape has.
+    let shown = exporter.samples("/metrics").await;
+    let scraped = prometheus.query("scrape_samples_scraped").await[0].1;
+    assert!((scraped - shown.0.len() as f64).abs() < 20.0, "{scraped} of {}", shown.0.len());
+    let log = std::fs::read_to_string(cluster.dir().join("prometheus/log")).unwrap();
+    assert!(!log.contains("level=error") && !log.contains("level=warn"), "{log}");
+
+    let metadata = prometheus.get("metadata").await.unwrap();
+    for name in shown.names() {
+        // In OpenMetrics, a counter's family is without the ending of its samples.
+        let family = name.strip_suffix("_total").unwrap_or(name);
+        let known = [&metadata[family], &metadata[name]].into_iter().find(|known| known.is_array());
+        let known = known.unwrap_or_else(|| panic!("{name} is not known: {metadata}"));
+        let expected = if name == family { "gauge" } else { "counter" };
+        assert_eq!(known[0]["type"], expected, "{name}");
+        assert_ne!(known[0]["help"], "", "{name}");
+    }
+}
+
+/// Two jobs, so that a slow persistence tier never delays the base tier.
+#[tokio::test]
+async fn jobs_for_the_two_tiers_share_no_series() {
+    let cluster = three_servers(newest()).await;
+    let _workload = Workload::make(&cluster, Plan { replicas: 3 }).await.unwrap();
+    let exporter = exporter_of(&cluster, &[]);
+    let jobs = [("base", Some("base")), ("persistence", Some("persistence"))];
+    let prometheus = Prometheus::start(&cluster, &exporter, &jobs).await;
+
+    prometheus.until("up", 2, 1.0).await;
+    prometheus.until(r#"nats_tier_state{state="ok"}"#, 6, 1.0).await;
+    prometheus.scrapes_without_error(2).await;
+    let mut seen = BTreeSet::new();
+    let mut jobs_seen = BTreeSet::new();
+    for (mut labels, _) in prometheus.query(r#"{__name__=~"nats_.+|process_.+"}"#).await {
+        let job = labels.as_object_mut().unwrap().remove("job").unwrap();
+        jobs_seen.insert(job.to_string());
+        assert!(seen.insert(labels.to_string()), "in both jobs: {labels}");
+    }
+    assert_eq!(jobs_seen.len(), 2);
+    assert!(seen.len() > 500, "only {} series", seen.len());
+}
