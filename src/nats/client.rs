@@ -63,6 +63,14 @@ pub enum ClientError {
         /// Why not.
         source: reqwest::Error,
     },
+    /// A file of authorities has none, so nothing could ever be trusted.
+    #[error("target \"{target}\": {file} holds no certificate in PEM format", file = file.display())]
+    NoAuthority {
+        /// The target's name.
+        target: String,
+        /// The file.
+        file: PathBuf,
+    },
     /// The credentials cannot stand in a header.
     #[error("target \"{target}\": {what} has a character that an HTTP header cannot carry")]
     Header {
@@ -223,6 +231,9 @@ fn tls(
     if let Some(file) = &tls.ca_file {
         let authorities =
             Certificate::from_pem_bundle(&read(file)?).map_err(pem(file, "certificate"))?;
+        if authorities.is_empty() {
+            return Err(ClientError::NoAuthority { target: target.to_owned(), file: file.clone() });
+        }
         builder = builder.tls_certs_only(authorities);
     }
     if let (Some(cert), Some(key)) = (&tls.cert_file, &tls.key_file) {
