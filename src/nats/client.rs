@@ -270,14 +270,7 @@ impl Resolve for Alias {
 /// Names the reason why a request got no answer.
 fn describe(error: &reqwest::Error) -> Failure {
     let chain = chain(error);
-    let tls = causes(error).any(|cause| {
-        cause.is::<rustls::Error>()
-            || cause
-                .downcast_ref::<io::Error>()
-                .and_then(io::Error::get_ref)
-                .is_some_and(|inner| inner.downcast_ref::<rustls::Error>().is_some())
-    });
-    let reason = if tls {
+    let reason = if causes(error).any(is_tls) {
         Reason::Tls
     } else if chain.contains("dns error") {
         Reason::Dns
@@ -292,6 +285,16 @@ fn describe(error: &reqwest::Error) -> Failure {
         Reason::Connect
     };
     Failure::new(reason, chain)
+}
+
+/// Whether an error is of TLS. It comes in one I/O error or in several within each other, and those
+/// do not list what they hold among their sources.
+fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.is::<rustls::Error>()
+        || error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref)
+            .is_some_and(|inner| is_tls(inner))
 }
 
 /// Names the reason why a body ended early.
