@@ -187,7 +187,7 @@ impl Filter {
 pub struct Limits {
     /// Largest body of one answer of a server, in bytes after decompression.
     pub body_bytes: u64,
-    /// Most series of streams and consumers from one target; 0 is no limit.
+    /// Most series of accounts, streams and consumers from one target; 0 is no limit.
     pub series_per_target: usize,
 }
 

@@ -7,15 +7,12 @@ use std::collections::BTreeMap;
 
 use crate::config::{Detail as Level, JetStream};
 use crate::nats::jsz::{Account, Consumer, JszDetail, Stream};
-use crate::nats::time::Timestamp;
 
 /// A detailed `/jsz` answer, reduced to what is shown.
 #[derive(Debug, Default)]
 pub struct Detail {
     /// The process that answered.
     pub server_id: Option<String>,
-    /// The server's clock when it answered.
-    pub now: Option<Timestamp>,
     /// Accounts by name, streams by name within, consumers by name within.
     pub accounts: Vec<Account>,
     /// Sums of consumers that have no series of their own, in the order of the streams.
@@ -102,13 +99,13 @@ impl Detail {
         let sent = answer.account_details.len() as u64;
         let mut detail = Self {
             server_id: answer.server_id,
-            now: answer.now,
             accounts: answer.account_details,
             folded: Vec::new(),
             missing_accounts: answer.total.map(|total| total.saturating_sub(sent)),
         };
         detail.accounts.retain(|account| settings.accounts.allows(&account.name));
-        detail.accounts.sort_by(|a, b| a.name.cmp(&b.name));
+        detail.accounts.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+        name_apart(&mut detail.accounts);
         for account in &mut detail.accounts {
             account.stream_detail.retain(|stream| settings.streams.allows(&stream.name));
             account.stream_detail.sort_by(|a, b| a.name.cmp(&b.name));
@@ -117,6 +114,21 @@ impl Detail {
             }
         }
         detail
+    }
+}
+
+/// The names of accounts are tags that their owners chose and may be the same twice; the ids are
+/// not. All but the first of a name are called by their id.
+fn name_apart(accounts: &mut [Account]) {
+    let mut first: Option<String> = None;
+    for account in accounts {
+        if first.as_ref() == Some(&account.name)
+            && let Some(id) = account.id.clone()
+        {
+            account.name = id;
+        } else {
+            first = Some(account.name.clone());
+        }
     }
 }
 
@@ -238,6 +250,15 @@ mod tests {
         };
         assert_eq!(replicas(Level::Consumers), 0);
         assert_eq!(replicas(Level::Replicas), 1);
+    }
+
+    #[test]
+    fn accounts_with_one_name_are_told_apart_by_id() {
+        let body = br#"{"server_id":"S","account_details":[
+            {"name":"A","id":"K2"},{"name":"B","id":"K3"},{"name":"A","id":"K1"}]}"#;
+        let detail = Detail::reduce(decode_quickly(body).unwrap(), &settings());
+        let names: Vec<_> = detail.accounts.iter().map(|account| account.name.as_str()).collect();
+        assert_eq!(names, ["A", "K2", "B"]);
     }
 
     #[test]

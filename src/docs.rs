@@ -85,8 +85,7 @@ fn heading(tier: Tier) -> &'static str {
 fn reasons(text: &mut String) {
     text.push_str("\n## States and reasons\n\n");
     text.push_str("The state of a tier is the worst that any reason gives: ");
-    let states = [State::Ok, State::Degraded, State::Unknown, State::Down];
-    text.push_str(&states.map(State::as_str).join(", "));
+    text.push_str(&State::ALL.map(State::as_str).join(", "));
     text.push_str(".\n\n| tier | reason | state | meaning |\n| --- | --- | --- | --- |\n");
     let base = BaseReason::ALL.iter().map(|reason| (Tier::Base, reason.describe()));
     let persistence = PersistenceReason::ALL.iter().map(|r| (Tier::Persistence, r.describe()));

@@ -24,6 +24,7 @@ pub type Loader = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
 pub struct Exporter {
     running: ArcSwap<Running>,
     loader: Loader,
+    started: Instant,
     ready: AtomicBool,
     reload_ok: AtomicBool,
     /// Milliseconds since the epoch.
@@ -102,9 +103,11 @@ impl Exporter {
     /// # Errors
     /// When the settings of a target cannot be used.
     pub fn new(config: Config, loader: Loader) -> Result<Self, ClientError> {
+        let started = Instant::now();
         Ok(Self {
-            running: ArcSwap::from_pointee(Running::new(config, &HashMap::new())?),
+            running: ArcSwap::from_pointee(Running::new(config, &HashMap::new(), started)?),
             loader,
+            started,
             ready: AtomicBool::new(false),
             reload_ok: AtomicBool::new(true),
             reloaded_at: AtomicU64::new(now_millis()),
@@ -151,19 +154,22 @@ impl Exporter {
         let scrapes = self.scrapes.fetch_add(1, Ordering::Relaxed) + 1;
         let wanted = catalog::needed(&request.selection);
         let snapshots = ask(probes, wanted, request.deadline).await;
-        Ok(Scrape::new(
-            request.selection,
-            snapshots,
-            Own {
-                reload_ok: self.reload_ok.load(Ordering::Relaxed),
-                reloaded_at: SystemTime::UNIX_EPOCH
-                    + Duration::from_millis(self.reloaded_at.load(Ordering::Relaxed)),
-                scrapes,
-                targets: running.probes.len(),
-            },
-            Arc::new(running.config.jetstream.clone()),
-            running.config.limits.series_per_target,
-        ))
+        let own = Own {
+            reload_ok: self.reload_ok.load(Ordering::Relaxed),
+            reloaded_at: SystemTime::UNIX_EPOCH
+                + Duration::from_millis(self.reloaded_at.load(Ordering::Relaxed)),
+            scrapes,
+            targets: running.probes.len(),
+        };
+        let jetstream = Arc::new(running.config.jetstream.clone());
+        let limit = running.config.limits.series_per_target;
+        let together = move || Scrape::new(request.selection, snapshots, own, jetstream, limit);
+        // Finding the leaders of many streams takes a while. A panic in there is a defect, and goes on
+        // to where the panics of requests are caught.
+        match tokio::task::spawn_blocking(together).await {
+            Ok(scrape) => Ok(scrape),
+            Err(error) => std::panic::resume_unwind(Box::new(error.to_string())),
+        }
     }
 
     /// Loads the configuration anew and puts it to use. What is remembered of a target stays when
@@ -195,17 +201,24 @@ impl Exporter {
         let old = self.running.load();
         let memories = old.probes.iter();
         let memories = memories.map(|p| (p.target().url.to_string(), Arc::clone(p.memory())));
-        Ok(Running::new(config, &memories.collect())?)
+        Ok(Running::new(config, &memories.collect(), self.started)?)
     }
 }
 
 impl Running {
-    fn new(config: Config, memories: &HashMap<String, Arc<Memory>>) -> Result<Self, ClientError> {
+    fn new(
+        config: Config,
+        memories: &HashMap<String, Arc<Memory>>,
+        epoch: Instant,
+    ) -> Result<Self, ClientError> {
         let memory = |url: &str| memories.get(url).cloned().unwrap_or_default();
         let probes = config
             .targets
             .iter()
-            .map(|target| Probe::new(target, &config, memory(target.url.as_str())).map(Arc::new))
+            .map(|target| {
+                let memory = memory(target.url.as_str());
+                Probe::new(target, &config, memory, epoch).map(Arc::new)
+            })
             .collect::<Result<_, _>>()?;
         Ok(Self { config: Arc::new(config), probes })
     }

@@ -1,6 +1,7 @@
 //! One request at a time, shared by everybody who wants its answer.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -40,7 +41,7 @@ pub type Outcome<T> = Result<Arc<Reading<T>>, Failed>;
 /// is there for the next one, and it ends at its own time-out.
 #[derive(Debug)]
 pub struct Flight<T> {
-    current: Mutex<Option<watch::Receiver<Option<Outcome<T>>>>>,
+    current: Mutex<Option<Waiting<T>>>,
 }
 
 impl<T> Default for Flight<T> {
@@ -52,32 +53,32 @@ impl<T> Default for Flight<T> {
 impl<T: Send + Sync + 'static> Flight<T> {
     /// Joins the request in flight, or sends `request` with `timeout` for its whole life.
     ///
-    /// `ended` is called once for each request that was sent, before anybody gets the outcome.
+    /// `ended` is called once for each request that was sent, before anybody gets the outcome, and
+    /// is told whether a caller gave up before; see [`Waiting::or_timeout`].
     pub fn join<F>(
         &self,
         timeout: Duration,
         request: impl FnOnce() -> F,
-        ended: impl FnOnce(&Outcome<T>) + Send + 'static,
+        ended: impl FnOnce(&Outcome<T>, bool) + Send + 'static,
     ) -> Waiting<T>
     where
         F: Future<Output = Result<T, Failure>> + Send + 'static,
     {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(outcome) = current.as_ref()
-            && outcome.borrow().is_none()
-            && outcome.has_changed().is_ok()
-        {
-            return Waiting { outcome: outcome.clone(), started: Instant::now() };
+        if let Some(waiting) = current.as_ref().filter(|waiting| waiting.in_flight()) {
+            return Waiting { started: Instant::now(), ..waiting.clone() };
         }
         let (sender, outcome) = watch::channel(None);
-        let request = request();
+        let given_up = Arc::new(AtomicBool::new(false));
+        let (request, late) = (request(), Arc::clone(&given_up));
         tokio::spawn(async move {
             let outcome = run(timeout, request).await;
-            ended(&outcome);
+            ended(&outcome, late.load(Ordering::Relaxed));
             sender.send_replace(Some(outcome));
         });
-        *current = Some(outcome.clone());
-        Waiting { outcome, started: Instant::now() }
+        let waiting = Waiting { outcome, given_up, started: Instant::now() };
+        *current = Some(waiting.clone());
+        waiting
     }
 }
 
@@ -101,16 +102,25 @@ async fn run<T>(
 #[derive(Debug)]
 pub struct Waiting<T> {
     outcome: watch::Receiver<Option<Outcome<T>>>,
+    given_up: Arc<AtomicBool>,
     started: Instant,
 }
 
 impl<T> Clone for Waiting<T> {
     fn clone(&self) -> Self {
-        Self { outcome: self.outcome.clone(), started: self.started }
+        Self {
+            outcome: self.outcome.clone(),
+            given_up: Arc::clone(&self.given_up),
+            started: self.started,
+        }
     }
 }
 
 impl<T> Waiting<T> {
+    fn in_flight(&self) -> bool {
+        self.outcome.borrow().is_none() && self.outcome.has_changed().is_ok()
+    }
+
     /// Waits until `deadline`; nothing when the request is still in flight then.
     pub async fn until(&mut self, deadline: Instant) -> Option<Outcome<T>> {
         let wait = self.outcome.wait_for(Option::is_some);
@@ -125,17 +135,27 @@ impl<T> Waiting<T> {
     }
 
     /// Waits until `deadline`; a request that is still in flight then counts as timed out.
-    pub async fn or_timeout(mut self, deadline: Instant) -> Outcome<T> {
-        match self.until(deadline).await {
-            Some(outcome) => outcome,
-            None => Err(Failed {
-                failure: Failure::new(
-                    Reason::Timeout,
-                    "no complete answer before the end of the scrape",
-                ),
-                elapsed: self.started.elapsed(),
-            }),
+    ///
+    /// `given_up` is called with that outcome by the first caller of a request that gives up.
+    pub async fn or_timeout(
+        mut self,
+        deadline: Instant,
+        given_up: impl FnOnce(&Outcome<T>),
+    ) -> Outcome<T> {
+        if let Some(outcome) = self.until(deadline).await {
+            return outcome;
         }
+        let outcome = Err(Failed {
+            failure: Failure::new(
+                Reason::Timeout,
+                "no complete answer before the end of the scrape",
+            ),
+            elapsed: self.started.elapsed(),
+        });
+        if !self.given_up.swap(true, Ordering::Relaxed) {
+            given_up(&outcome);
+        }
+        outcome
     }
 }
 
@@ -163,11 +183,12 @@ mod tests {
             }
         };
         let (first, second) =
-            (flight.join(LONG, request, |_| ()), flight.join(LONG, request, |_| ()));
-        let (first, second) = tokio::join!(first.or_timeout(soon()), second.or_timeout(soon()));
+            (flight.join(LONG, request, |_, _| ()), flight.join(LONG, request, |_, _| ()));
+        let (first, second) =
+            tokio::join!(first.or_timeout(soon(), |_| ()), second.or_timeout(soon(), |_| ()));
         assert_eq!((first.unwrap().value, second.unwrap().value), (7, 7));
         assert_eq!(sent.load(Ordering::SeqCst), 1);
-        let third = flight.join(LONG, request, |_| ()).or_timeout(soon()).await;
+        let third = flight.join(LONG, request, |_, _| ()).or_timeout(soon(), |_| ()).await;
         assert_eq!(third.unwrap().value, 7);
         assert_eq!(sent.load(Ordering::SeqCst), 2, "an answered request is not reused");
     }
@@ -180,27 +201,40 @@ mod tests {
             Ok(1)
         };
         let early = Instant::now() + Duration::from_secs(1);
-        let gave_up = flight.join(LONG, slow, |_| ()).or_timeout(early).await.unwrap_err();
+        let late = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&late);
+        let ended = move |_: &Outcome<u8>, late| told.store(late, Ordering::Relaxed);
+        let waiting = flight.join(LONG, slow, ended);
+        let other = waiting.clone();
+        let mut told = 0;
+        let gave_up = waiting.or_timeout(early, |_| told += 1).await.unwrap_err();
         assert_eq!(gave_up.failure.reason, Reason::Timeout);
-        let joined = flight.join(LONG, || async { unreachable!("one is in flight") }, |_| ());
-        assert_eq!(joined.or_timeout(soon()).await.unwrap().value, 1);
+        assert!(other.or_timeout(early, |_| told += 1).await.is_err());
+        assert_eq!(told, 1, "the time-out of one request is told once");
+        let joined = flight.join(LONG, || async { unreachable!("one is in flight") }, |_, _| ());
+        assert_eq!(joined.or_timeout(soon(), |_| ()).await.unwrap().value, 1);
+        assert!(late.load(Ordering::Relaxed), "the end of the request knows");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_request_ends_at_its_own_time_out() {
         let flight: Flight<u8> = Flight::default();
         let never = || std::future::pending();
-        let failed = flight.join(Duration::from_secs(2), never, |_| ()).or_timeout(soon()).await;
+        let failed =
+            flight.join(Duration::from_secs(2), never, |_, _| ()).or_timeout(soon(), |_| ()).await;
         assert_eq!(failed.unwrap_err().failure.reason, Reason::Timeout);
     }
 
     #[tokio::test]
     async fn a_panic_is_a_failure_and_the_next_request_is_sent() {
         let flight: Flight<u8> = Flight::default();
-        let failed =
-            flight.join(LONG, || async { panic!("on purpose") }, |_| ()).or_timeout(soon()).await;
+        let failed = flight
+            .join(LONG, || async { panic!("on purpose") }, |_, _| ())
+            .or_timeout(soon(), |_| ())
+            .await;
         assert_eq!(failed.unwrap_err().failure.reason, Reason::Internal);
-        let next = flight.join(LONG, || async { Ok(3) }, |_| ()).or_timeout(soon()).await;
+        let next =
+            flight.join(LONG, || async { Ok(3) }, |_, _| ()).or_timeout(soon(), |_| ()).await;
         assert_eq!(next.unwrap().value, 3);
     }
 }

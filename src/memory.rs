@@ -1,12 +1,12 @@
 //! What the exporter remembers of a target between scrapes, and nothing else
 //! does: who it is, what it was connected to, how its endpoints fared.
 //!
-//! What is kept names a series, or says how to judge what the server says now.
-//! The one thing that is counted on is the traffic of routes, because a closed
-//! connection takes its counts with it.
+//! What is kept names a series, says how to judge what the server says now, or
+//! counts: the exporter's own requests and failures, and the traffic of routes,
+//! because a closed connection takes its counts with it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
@@ -82,7 +82,10 @@ enum Logged {
 
 /// What is remembered of one target.
 #[derive(Debug, Default)]
-pub struct Memory(Mutex<Inner>);
+pub struct Memory {
+    inner: Mutex<Inner>,
+    jsz_turn: Arc<tokio::sync::Mutex<()>>,
+}
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -91,7 +94,8 @@ struct Inner {
     accepted: Option<String>,
     /// Process whose JetStream was on when it was asked last.
     enabled: Option<String>,
-    remotes: BTreeSet<String>,
+    /// Names of route peers, and when each was connected last.
+    remotes: BTreeMap<String, Instant>,
     most_peers: Option<(u64, Instant)>,
     routes: Ledger,
     slow_consumers: Option<Rise>,
@@ -107,18 +111,26 @@ struct Rise {
     at: Option<Instant>,
 }
 
-/// The route peers that a server should have, as far as is known.
+/// The route peers that a server has and should have, as far as is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ExpectedPeers {
-    /// How many.
-    pub count: u64,
-    /// Names that were seen and are not connected now.
+pub struct Peers {
+    /// How many are connected; nothing when the server does not say.
+    pub connected: Option<u64>,
+    /// How many there should be.
+    pub expected: u64,
+    /// Names that were seen and are not connected now; only with a good `/routez`.
     pub missing: Vec<String>,
 }
 
 impl Memory {
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Held while a `/jsz` of the target is in flight; here, so that it holds over a reload.
+    #[must_use]
+    pub fn jsz_turn(&self) -> Arc<tokio::sync::Mutex<()>> {
+        Arc::clone(&self.jsz_turn)
     }
 
     /// Who the server said it is when it answered last.
@@ -148,19 +160,22 @@ impl Memory {
 
     /// Notes whether the process `server_id` accepts connections, and returns whether it ever did.
     pub fn accepts(&self, server_id: &str, now: Option<bool>) -> bool {
-        Self::note(&mut self.lock().accepted, server_id, now)
-    }
-
-    /// Notes whether JetStream of the process `server_id` is on, and returns whether it ever was.
-    pub fn jetstream_on(&self, server_id: &str, now: Option<bool>) -> bool {
-        Self::note(&mut self.lock().enabled, server_id, now)
-    }
-
-    fn note(seen: &mut Option<String>, server_id: &str, now: Option<bool>) -> bool {
+        let seen = &mut self.lock().accepted;
         if now == Some(true) {
             *seen = Some(server_id.to_owned());
         }
         seen.as_deref() == Some(server_id)
+    }
+
+    /// Whether JetStream of the process `server_id` was on when the server told last.
+    #[must_use]
+    pub fn jetstream_was_on(&self, server_id: &str) -> bool {
+        self.lock().enabled.as_deref() == Some(server_id)
+    }
+
+    /// Notes that JetStream of the process `server_id` is on, or is not configured any more.
+    pub fn note_jetstream(&self, server_id: &str, on: bool) {
+        self.lock().enabled = on.then(|| server_id.to_owned());
     }
 
     /// Notes the count of slow consumers, and returns whether it rose in the last five minutes.
@@ -175,35 +190,32 @@ impl Memory {
         at.is_some_and(|at| now - at < RISING_FOR)
     }
 
-    /// Notes the connected peers, and returns those that should be.
+    /// Notes the connected peers, and returns them with those that should be.
     ///
     /// `configured` wins. Else it is the larger of two: the routes that the server itself has
     /// configured, without one that is usually its own; and the most peers that were connected at
     /// one time within a day.
-    pub fn expected_peers(
+    pub fn peers(
         &self,
-        routez: &Routez,
-        route_urls: usize,
+        varz: &Varz,
+        routez: Option<&Routez>,
         configured: Option<u32>,
         now: Instant,
-    ) -> ExpectedPeers {
-        let connected = routez.peers() as u64;
+    ) -> Peers {
+        let told = varz.remotes.and_then(|remotes| u64::try_from(remotes).ok());
+        let connected = routez.map(Routez::peers).or(told);
         let mut inner = self.lock();
-        let most = match inner.most_peers {
-            Some((most, at)) if most > connected && now - at < MISSED_FOR => (most, at),
-            _ => (connected, now),
+        let most = match (inner.most_peers, connected.unwrap_or(0)) {
+            (Some((most, at)), now_connected) if most > now_connected && now - at < MISSED_FOR => {
+                (most, at)
+            }
+            (_, now_connected) => (now_connected, now),
         };
         inner.most_peers = Some(most);
-        let count =
-            configured.map_or_else(|| most.0.max((route_urls as u64).saturating_sub(1)), u64::from);
-        let remotes = routez.remotes();
-        inner.remotes.extend(remotes.keys().map(|name| (*name).to_owned()));
-        if connected >= count {
-            // Nobody is missing, so an old name is one that nobody has any more.
-            inner.remotes.retain(|name| remotes.contains_key(name.as_str()));
-        }
-        let missing = inner.remotes.iter().filter(|name| !remotes.contains_key(name.as_str()));
-        ExpectedPeers { count, missing: missing.cloned().collect() }
+        let urls = varz.cluster.urls.len() as u64;
+        let expected = configured.map_or_else(|| most.0.max(urls.saturating_sub(1)), u64::from);
+        let missing = routez.map(|routez| inner.missing(routez, expected, now));
+        Peers { connected, expected, missing: missing.unwrap_or_default() }
     }
 
     /// Adds the traffic of an answer to what the routes carried before. Once for each answer, in
@@ -235,6 +247,12 @@ impl Memory {
             }
             Ok(_) => {}
         }
+    }
+
+    /// Notes a good answer that came too late for a scrape. The log has the failure, and the next
+    /// answer that comes in time ends it.
+    pub fn record_late(&self, endpoint: Endpoint, at: SystemTime) {
+        self.lock().histories.entry(endpoint).or_default().last_success = Some(at);
     }
 
     /// Counts fields that the exporter does not know, and names each once in the log.
@@ -272,6 +290,24 @@ impl Memory {
     #[must_use]
     pub fn history(&self, endpoint: Endpoint) -> History {
         self.lock().histories.get(&endpoint).cloned().unwrap_or_default()
+    }
+}
+
+impl Inner {
+    /// The names that were connected last among those that are not now, as many as are missed. A
+    /// peer that was renamed is not missed twice.
+    fn missing(&mut self, routez: &Routez, expected: u64, now: Instant) -> Vec<String> {
+        let connected = routez.remotes();
+        self.remotes.extend(connected.keys().map(|name| ((*name).to_owned(), now)));
+        self.remotes.retain(|_, seen| now - *seen < MISSED_FOR);
+        let mut missing: Vec<_> = self
+            .remotes
+            .iter()
+            .filter(|(name, _)| !connected.contains_key(name.as_str()))
+            .collect();
+        missing.sort_by_key(|(_, seen)| std::cmp::Reverse(**seen));
+        let missed = usize::try_from(expected.saturating_sub(routez.peers())).unwrap_or(usize::MAX);
+        missing.into_iter().take(missed).map(|(name, _)| name.clone()).collect()
     }
 }
 
@@ -327,6 +363,10 @@ mod tests {
         assert!(memory.accepts("A", Some(true)));
         assert!(memory.accepts("A", Some(false)));
         assert!(!memory.accepts("B", Some(false)), "a new process");
+        memory.note_jetstream("A", true);
+        assert!(memory.jetstream_was_on("A") && !memory.jetstream_was_on("B"));
+        memory.note_jetstream("A", false);
+        assert!(!memory.jetstream_was_on("A"));
     }
 
     #[tokio::test(start_paused = true)]
@@ -344,16 +384,35 @@ mod tests {
     async fn missing_peers_are_named_and_forgotten() {
         let memory = Memory::default();
         let start = Instant::now();
-        let peers = |names: &[&str], urls, configured, at| {
-            memory.expected_peers(&routez(names), urls, configured, at)
+        let peers = |names: &[&str], urls: usize, configured, at| {
+            let mut varz = varz("A", "n1");
+            varz.cluster.urls = vec![String::new(); urls];
+            memory.peers(&varz, Some(&routez(names)), configured, at)
         };
-        assert_eq!(peers(&["n2", "n3"], 1, None, start).count, 2);
+        assert_eq!(peers(&["n2", "n3"], 1, None, start).expected, 2);
         let lost = peers(&["n2"], 1, None, start);
-        assert_eq!((lost.count, lost.missing), (2, vec!["n3".to_owned()]));
+        assert_eq!((lost.connected, lost.expected), (Some(1), 2));
+        assert_eq!(lost.missing, ["n3"]);
         let renamed = peers(&["n2", "n4"], 1, None, start);
         assert!(renamed.missing.is_empty(), "the renamed one is there: {renamed:?}");
-        assert_eq!(peers(&["n2"], 1, None, start + MISSED_FOR).count, 1, "made smaller long ago");
-        assert_eq!(peers(&["n2"], 5, None, start).count, 4, "the configured routes");
-        assert_eq!(peers(&["n2"], 5, Some(1), start).count, 1, "the operator's word");
+        let minute = Duration::from_secs(60);
+        let later = peers(&["n4"], 1, None, start + minute);
+        assert_eq!(later.missing, ["n2"], "as many as are missed, the last ones first");
+        assert_eq!(
+            peers(&["n2"], 1, None, start + MISSED_FOR).expected,
+            1,
+            "made smaller long ago"
+        );
+        assert_eq!(peers(&["n2"], 5, None, start).expected, 4, "the configured routes");
+        assert_eq!(peers(&["n2"], 5, Some(1), start).expected, 1, "the operator's word");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_routes_the_server_still_says_how_many_peers_it_has() {
+        let mut varz = varz("A", "n1");
+        varz.remotes = Some(0);
+        varz.cluster.urls = vec![String::new(); 3];
+        let peers = Memory::default().peers(&varz, None, None, Instant::now());
+        assert_eq!((peers.connected, peers.expected), (Some(0), 2));
     }
 }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::config::{Config, JetStream, Scrape, Target};
 use crate::detail::Detail;
 use crate::flight::{Flight, Outcome, Reading, Waiting};
-use crate::memory::{Learned, Memory};
+use crate::memory::{Learned, Memory, Peers};
 use crate::nats::client::{Answer, Client, ClientError};
 use crate::nats::decode::{Body, decode, decode_quickly};
 use crate::nats::endpoint::{self, Endpoint};
@@ -24,7 +24,7 @@ use crate::nats::jsz::{Jsz, JszDetail};
 use crate::nats::routez::Routez;
 use crate::nats::varz::Varz;
 use crate::nats::version::Version;
-use crate::snapshot::{Base, Identity, Persistence, Report, Snapshot, Switch, value};
+use crate::snapshot::{Base, Identity, Persistence, Report, Snapshot};
 use crate::tier::Tier;
 use crate::verdict;
 
@@ -81,19 +81,24 @@ pub struct Probe {
     jsz: Flight<Jsz>,
     detail: Flight<Detail>,
     newest_detail: Arc<Mutex<Option<Arc<Reading<Detail>>>>>,
-    /// Held while any `/jsz` is in flight: they take the same locks in the server.
-    one_jsz: Arc<tokio::sync::Mutex<()>>,
+    /// What the slots of `jetstream.detail_interval` are counted from, the same for all targets.
+    epoch: Instant,
 }
 
 impl Probe {
-    /// A probe of `target`; it connects to nothing yet.
+    /// A probe of `target`; it connects to nothing yet. `epoch` is the same for all targets.
     ///
     /// # Errors
     /// When the TLS files or the credentials of the target cannot be used.
-    pub fn new(target: &Target, config: &Config, memory: Arc<Memory>) -> Result<Self, ClientError> {
+    pub fn new(
+        target: &Target,
+        config: &Config,
+        memory: Arc<Memory>,
+        epoch: Instant,
+    ) -> Result<Self, ClientError> {
         Ok(Self {
             target: target.clone(),
-            client: Client::new(target, config.limits.body_bytes)?,
+            client: Client::new(target, config.limits.body_bytes, config.scrape.base_timeout / 2)?,
             memory,
             times: config.scrape.clone(),
             jetstream: Arc::new(config.jetstream.clone()),
@@ -104,7 +109,7 @@ impl Probe {
             jsz: Flight::default(),
             detail: Flight::default(),
             newest_detail: Arc::default(),
-            one_jsz: Arc::default(),
+            epoch,
         })
     }
 
@@ -130,10 +135,10 @@ impl Probe {
         let routez = wanted.contains(Endpoint::Routez).then(|| self.ask_routez());
         let jsz = wanted.contains(Endpoint::Jsz).then(|| self.ask_jsz());
         let (varz_outcome, routez, (core, health), jsz, detail) = tokio::join!(
-            finish(varz.clone(), base_deadline),
-            finish(routez, base_deadline),
+            self.finish(Endpoint::Varz, varz.clone(), base_deadline),
+            self.finish(Endpoint::Routez, routez, base_deadline),
             self.ask_health(wanted, varz, base_deadline, persistence_deadline),
-            finish(jsz, persistence_deadline),
+            self.finish(Endpoint::Jsz, jsz, persistence_deadline),
             self.ask_detail(wanted, persistence_deadline),
         );
 
@@ -143,7 +148,7 @@ impl Probe {
         }
         let learned = self.memory.learned();
         base.version = learned.as_ref().and_then(|learned| learned.version);
-        base.expected_peers = self.expected_peers(&base);
+        base.peers = self.peers(&base);
         let mut persistence = wanted.wants(Tier::Persistence).then(|| Persistence {
             jsz,
             detail,
@@ -153,9 +158,9 @@ impl Probe {
         let endpoints = reports(&base, persistence.as_ref());
         if let Some(persistence) = &mut persistence {
             self.forget_detail_of_others(persistence);
-            complete(persistence, &base, learned.as_ref());
+            self.complete(persistence, &base, learned.as_ref());
         }
-        self.judge(wanted, &mut base, persistence.as_mut(), learned.as_ref());
+        self.judge(&mut base, persistence.as_mut(), learned.as_ref());
         Snapshot {
             target: self.target.name.clone(),
             url: self.target.url.as_str().trim_end_matches('/').to_owned(),
@@ -183,16 +188,15 @@ impl Probe {
         Identity { cluster, server }
     }
 
-    fn expected_peers(&self, base: &Base) -> Option<crate::memory::ExpectedPeers> {
-        let (varz, routez) = (base.varz()?, base.routez()?);
+    fn peers(&self, base: &Base) -> Option<Peers> {
+        let varz = base.varz()?;
         varz.cluster.name.as_ref()?;
-        let urls = varz.cluster.urls.len();
-        Some(self.memory.expected_peers(routez, urls, self.target.expected_peers, Instant::now()))
+        let expected = self.target.expected_peers;
+        Some(self.memory.peers(varz, base.routez(), expected, Instant::now()))
     }
 
     fn judge(
         &self,
-        wanted: EndpointSet,
         base: &mut Base,
         persistence: Option<&mut Persistence>,
         learned: Option<&Learned>,
@@ -200,20 +204,23 @@ impl Probe {
         let id = learned.map_or("", |learned| learned.server_id.as_str());
         let varz = base.varz();
         let count = varz.and_then(|varz| varz.slow_consumers).unwrap_or(0);
-        let on = persistence.as_ref().and_then(|persistence| persistence.switch());
+        let told = || persistence.as_ref().and_then(|p| p.accepts_connections());
         let before = verdict::Before {
-            accepted: self.memory.accepts(id, base.accepts_connections())
+            accepted: self.memory.accepts(id, base.accepts_connections().or_else(told))
                 || varz.and_then(|varz| varz.total_connections).is_some_and(|count| count > 0),
-            jetstream_on: self.memory.jetstream_on(id, on.map(|on| on == Switch::On)),
             slow_consumers_rise: varz.is_some()
                 && self.memory.slow_consumers_rise(id, count, Instant::now()),
         };
         if let Some(persistence) = persistence {
+            persistence.was_on = self.memory.jetstream_was_on(id);
             persistence.verdict = verdict::persistence(persistence, base, before);
+            if persistence.running().is_some() {
+                self.memory.note_jetstream(id, true);
+            } else if persistence.says_not_configured() {
+                self.memory.note_jetstream(id, false);
+            }
         }
-        if wanted.wants(Tier::Base) {
-            base.verdict = Some(verdict::base(base, before));
-        }
+        base.verdict = Some(verdict::base(base, before));
     }
 
     fn ask_varz(&self) -> Waiting<Varz> {
@@ -232,7 +239,7 @@ impl Probe {
     }
 
     fn ask_jsz(&self) -> Waiting<Jsz> {
-        let one_jsz = Arc::clone(&self.one_jsz);
+        let one_jsz = self.memory.jsz_turn();
         self.join(&self.jsz, Endpoint::Jsz, |client, memory, name| {
             // Taken here and not in the task, because tasks start in any order: the detail of
             // the same scrape comes after the plain form, or it would take it along when it hangs.
@@ -266,7 +273,7 @@ impl Probe {
         flight.join(
             timeout,
             || request(self.client.clone(), Arc::clone(&self.memory), self.target.name.clone()),
-            move |outcome| memory.record(&name, endpoint, outcome),
+            move |outcome, late| record_end(&memory, &name, endpoint, outcome, late),
         )
     }
 
@@ -296,7 +303,7 @@ impl Probe {
                 None
             }
         };
-        tokio::join!(core, finish(wide.clone(), persistence_deadline))
+        tokio::join!(core, self.finish(Endpoint::Healthz, wide.clone(), persistence_deadline))
     }
 
     /// Takes the answer of the wide check when it comes at once and tells; else asks.
@@ -315,11 +322,10 @@ impl Probe {
             self.memory.record(&self.target.name, Endpoint::HealthzCore, &outcome);
             return outcome;
         }
-        self.join(&self.core, Endpoint::HealthzCore, |client, _, _| async move {
+        let waiting = self.join(&self.core, Endpoint::HealthzCore, |client, _, _| async move {
             healthz::ask_core(&client, version).await
-        })
-        .or_timeout(deadline)
-        .await
+        });
+        waiting.or_timeout(deadline, |o| self.gave_up(Endpoint::HealthzCore, o)).await
     }
 
     /// The version as `/varz` says it now; when that takes too long, as it said before.
@@ -342,7 +348,8 @@ impl Probe {
         let path = endpoint::jsz_detail(self.jetstream.detail)?;
         let newest = lock(&self.newest_detail).clone();
         if let Some(newest) = &newest
-            && newest.started.elapsed() < self.jetstream.detail_interval
+            && let Some(slot) = self.slot(newest.started)
+            && Some(slot) == self.slot(Instant::now())
         {
             return Some(Ok(Arc::clone(newest)));
         }
@@ -355,7 +362,71 @@ impl Probe {
             Some(newest) if newest.started.elapsed() < self.jetstream.detail_max_age => {
                 Some(Ok(newest))
             }
-            _ => Some(waiting.or_timeout(deadline).await),
+            _ => {
+                let gave_up = |o: &Outcome<Detail>| self.gave_up(Endpoint::JszDetail, o);
+                Some(waiting.or_timeout(deadline, gave_up).await)
+            }
+        }
+    }
+
+    /// Which interval of the detail `at` is in; nothing when there are no intervals.
+    ///
+    /// Targets change the slot together: with intervals of their own, the old leader of a stream
+    /// could be asked before an election and the new one after it, and both would deny it.
+    fn slot(&self, at: Instant) -> Option<u128> {
+        let interval = self.jetstream.detail_interval.as_nanos();
+        let since = at.saturating_duration_since(self.epoch).as_nanos();
+        since.checked_div(interval)
+    }
+
+    /// Waits for an answer until `deadline`.
+    async fn finish<T>(
+        &self,
+        endpoint: Endpoint,
+        waiting: Option<Waiting<T>>,
+        deadline: Instant,
+    ) -> Option<Outcome<T>> {
+        Some(waiting?.or_timeout(deadline, |outcome| self.gave_up(endpoint, outcome)).await)
+    }
+
+    /// Notes that a scrape ended before the request, which is a failure like any other.
+    fn gave_up<T>(&self, endpoint: Endpoint, outcome: &Outcome<T>) {
+        self.memory.record(&self.target.name, endpoint, outcome);
+    }
+
+    /// Fits the answers of the persistence tier together.
+    ///
+    /// They come from separate requests, and the server may have been restarted in between: leaders
+    /// are told by name and `/jsz` has only the id, so the ids have to agree. A detail speaks for
+    /// itself when the plain form failed, unless it is an old one.
+    fn complete(&self, persistence: &mut Persistence, base: &Base, learned: Option<&Learned>) {
+        persistence.version = base.version;
+        let detail_id = match &persistence.detail {
+            Some(Ok(reading)) if self.slot(reading.started).is_none() => {
+                reading.value.server_id.clone()
+            }
+            _ => None,
+        };
+        let plain_failed = matches!(persistence.jsz, Some(Err(_)));
+        let id = match persistence.running() {
+            Some(jsz) => jsz.server_id.clone(),
+            None if plain_failed => detail_id,
+            None => None,
+        };
+        let same = |other: Option<&str>| other.is_some() && other == id.as_deref();
+        if !same(persistence.detail().and_then(|detail| detail.server_id.as_deref())) {
+            persistence.detail = persistence.detail.take().filter(Result::is_err);
+        }
+        let varz = base.varz();
+        persistence.clustered = match persistence.running() {
+            Some(jsz) => Some(jsz.meta_cluster.is_some()),
+            None => varz.map(|varz| varz.cluster.name.is_some()),
+        };
+        if let Some(learned) = learned.filter(|learned| same(Some(&learned.server_id))) {
+            persistence.own_name = Some(learned.server_name.clone());
+            if persistence.running().is_some() {
+                persistence.disk_io_wait = varz.and_then(|varz| varz.disk_io_wait_stats.clone());
+            }
         }
     }
 
@@ -370,7 +441,7 @@ impl Probe {
     }
 
     fn fetch_detail(&self, path: &'static str) -> Waiting<Detail> {
-        let one_jsz = Arc::clone(&self.one_jsz);
+        let one_jsz = self.memory.jsz_turn();
         let (client, settings) = (self.client.clone(), Arc::clone(&self.jetstream));
         let (memory, name) = (Arc::clone(&self.memory), self.target.name.clone());
         let newest = Arc::clone(&self.newest_detail);
@@ -387,8 +458,8 @@ impl Probe {
                 })
                 .await
             },
-            move |outcome| {
-                memory.record(&name, Endpoint::JszDetail, outcome);
+            move |outcome, late| {
+                record_end(&memory, &name, Endpoint::JszDetail, outcome, late);
                 // A failed endpoint shows nothing, so the newest goes with the failure.
                 *lock(&newest) = outcome.as_ref().ok().cloned();
             },
@@ -407,8 +478,20 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn finish<T>(waiting: Option<Waiting<T>>, deadline: Instant) -> Option<Outcome<T>> {
-    Some(waiting?.or_timeout(deadline).await)
+/// Notes how a request ended. When a scrape has given it up, its failure is noted already, and a
+/// good answer only is one that came too late.
+fn record_end<T>(
+    memory: &Memory,
+    target: &str,
+    endpoint: Endpoint,
+    outcome: &Outcome<T>,
+    late: bool,
+) {
+    match outcome {
+        _ if !late => memory.record(target, endpoint, outcome),
+        Ok(reading) => memory.record_late(endpoint, reading.at),
+        Err(_) => {}
+    }
 }
 
 /// Decodes an answer and counts the fields that the exporter does not know.
@@ -469,21 +552,4 @@ fn report<T>(endpoint: Endpoint, outcome: Option<&Outcome<T>>) -> Option<Report>
             age_seconds: None,
         },
     })
-}
-
-/// Fits the answers of the persistence tier together.
-///
-/// They come from separate requests, and the server may have been restarted in between: leaders
-/// are told by name and `/jsz` has only the id, so the ids have to agree.
-fn complete(persistence: &mut Persistence, base: &Base, learned: Option<&Learned>) {
-    persistence.version = base.version;
-    let running = persistence.running().and_then(|jsz| jsz.server_id.clone());
-    let same = |id: Option<&str>| id.is_some() && id == running.as_deref();
-    if !same(value(persistence.detail.as_ref()).and_then(|d| d.server_id.as_deref())) {
-        persistence.detail = persistence.detail.take().filter(Result::is_err);
-    }
-    if let Some(learned) = learned.filter(|learned| same(Some(&learned.server_id))) {
-        persistence.own_name = Some(learned.server_name.clone());
-        persistence.disk_io_wait = base.varz().and_then(|varz| varz.disk_io_wait_stats.clone());
-    }
 }

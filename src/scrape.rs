@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::catalog::Topic;
 use crate::config::JetStream;
 use crate::exporter::Own;
-use crate::nats::jsz::{Account, Consumer, Group, Stream};
+use crate::nats::jsz::{Account, Consumer, Group, RaftGroup as _, Stream};
 use crate::nats::time::Timestamp;
 use crate::snapshot::{Identity, Persistence, Snapshot};
 use crate::tier::TierSet;
@@ -23,12 +23,6 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Everything.
-    #[must_use]
-    pub const fn all() -> Self {
-        Self { tiers: TierSet::ALL, topics: None }
-    }
-
     /// Whether `topic` is wanted.
     #[must_use]
     pub fn wants(&self, topic: Topic) -> bool {
@@ -49,7 +43,7 @@ pub struct Scrape {
     pub own: Own,
     /// What of JetStream is shown.
     pub jetstream: Arc<JetStream>,
-    /// Most series of streams and consumers from one target; 0 is no limit.
+    /// Most series of accounts, streams and consumers from one target; 0 is no limit.
     pub series_per_target: usize,
     streams: Vec<StreamAt>,
     consumers: Vec<ConsumerAt>,
@@ -82,6 +76,8 @@ pub struct LedStream<'s> {
     pub snapshot: &'s Snapshot,
     /// The leader's name.
     pub own_name: &'s str,
+    /// Whether JetStream of the leader is clustered.
+    pub clustered: bool,
     /// The account.
     pub account: &'s Account,
     /// The stream.
@@ -146,7 +142,8 @@ impl Scrape {
         let account = &persistence.detail()?.accounts[account];
         let own_name = persistence.own_name.as_deref()?;
         let stream = &account.stream_detail[stream];
-        Some(LedStream { source, snapshot, own_name, account, stream })
+        let clustered = persistence.clustered();
+        Some(LedStream { source, snapshot, own_name, clustered, account, stream })
     }
 
     fn consumer(&self, ConsumerAt(at, consumer): ConsumerAt) -> Option<LedConsumer<'_>> {
@@ -170,7 +167,7 @@ impl Scrape {
             let key =
                 (led.snapshot.identity.cluster.as_str(), &*led.account.name, &*led.stream.name);
             let claim = Claim::of(led.stream.cluster.as_ref(), led.stream.state.last_seq);
-            led.stream.leads(led.own_name).then_some((key, claim, at))
+            led.stream.leads(led.own_name, led.clustered).then_some((key, claim, at))
         });
         strongest(led)
     }
@@ -180,7 +177,7 @@ impl Scrape {
             let stream = self.stream(at);
             let consumers = stream.map_or(0, |stream| stream.stream.consumer_detail.len());
             (0..consumers).filter_map(move |consumer| {
-                let LedStream { snapshot, own_name, account, stream, .. } = stream?;
+                let LedStream { snapshot, own_name, clustered, account, stream, .. } = stream?;
                 let (place, consumer) =
                     (ConsumerAt(at, consumer), &stream.consumer_detail[consumer]);
                 let key = (
@@ -190,24 +187,29 @@ impl Scrape {
                     &*consumer.name,
                 );
                 let claim = Claim::of(consumer.cluster.as_ref(), consumer.delivered.consumer_seq);
-                consumer.leads(own_name).then_some((key, claim, place))
+                consumer.leads(own_name, clustered).then_some((key, claim, place))
             })
         });
         strongest(led)
     }
 
-    /// Two servers may claim to lead the meta group for some seconds of a partition. The one
-    /// that sees more of the others is the one that can act.
+    /// Two servers may claim to lead the meta group for some seconds of a partition. The one that
+    /// more servers name has the majority; the other still calls everybody current for a while.
     fn elect_meta_leaders(&self) -> Vec<usize> {
-        let led = self.snapshots.iter().enumerate().filter_map(|(source, snapshot)| {
-            let persistence = snapshot.persistence.as_ref()?;
-            let own_name = persistence.own_name.as_deref()?;
-            let meta = persistence.running()?.meta_cluster.as_ref()?;
-            let current = meta.others(own_name).filter(|r| r.current && !r.offline).count() as u64;
-            let claim = Claim { since: None, progress: Some(current) };
-            meta.led_by(own_name).then_some((snapshot.identity.cluster.as_str(), claim, source))
+        let metas = || {
+            self.snapshots.iter().enumerate().filter_map(|(source, snapshot)| {
+                let persistence = snapshot.persistence.as_ref()?;
+                let meta = persistence.running()?.meta_cluster.as_ref()?;
+                Some((source, snapshot, persistence.own_name.as_deref()?, meta))
+            })
+        };
+        let led = metas().filter(|(_, _, own_name, meta)| meta.led_by(own_name));
+        let claims = led.map(|(source, snapshot, own_name, _)| {
+            let followers = metas().filter(|(_, _, _, meta)| meta.led_by(own_name)).count() as u64;
+            let claim = Claim { since: None, progress: Some(followers) };
+            (snapshot.identity.cluster.as_str(), claim, source)
         });
-        strongest(led)
+        strongest(claims)
     }
 }
 

@@ -248,6 +248,6 @@ pub const SETTINGS: &[Setting] = &[
         flag: Some("limits.series-per-target"),
         shape: Shape::One("COUNT"),
         fallback: Fallback::Value("250000"),
-        description: "Most series of streams and consumers from one target; 0 is no limit.",
+        description: "Most series of accounts, streams and consumers from one target; 0 is no limit.",
     },
 ];

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::detail::Detail;
 use crate::flight::Outcome;
-use crate::memory::{ExpectedPeers, Learned, Memory};
+use crate::memory::{Learned, Memory, Peers};
 use crate::nats::endpoint::Endpoint;
 use crate::nats::healthz::{Check, Health};
 use crate::nats::jsz::Jsz;
@@ -57,9 +57,9 @@ pub struct Base {
     pub health: Option<Outcome<Health>>,
     /// The version, now or when the server answered last.
     pub version: Option<Version>,
-    /// The route peers that should be there; only with a good `/varz` and `/routez`.
-    pub expected_peers: Option<ExpectedPeers>,
-    /// The state of the tier; only when the tier was asked for.
+    /// The route peers of a clustered server; only with a good `/varz`.
+    pub peers: Option<Peers>,
+    /// The state of the tier, from what was asked.
     pub verdict: Option<Verdict>,
 }
 
@@ -73,6 +73,10 @@ pub struct Persistence {
     pub detail: Option<Outcome<Detail>>,
     /// The health questions from the widest inwards.
     pub health: Option<Outcome<Health>>,
+    /// JetStream of this process was on when the server told last.
+    pub was_on: bool,
+    /// Whether JetStream is clustered; nothing when it is not known.
+    pub clustered: Option<bool>,
     /// How JetStream waits for the disk.
     pub disk_io_wait: Option<DiskIoWait>,
     /// The name under which the server that answered `/jsz` leads what it leads; nothing when
@@ -143,6 +147,12 @@ impl Persistence {
         value(self.jsz.as_ref())
     }
 
+    /// Whether the server accepts connections, as the widest health question tells on its way.
+    #[must_use]
+    pub fn accepts_connections(&self) -> Option<bool> {
+        value(self.health.as_ref())?.get(Check::Core).map(|checked| checked.ok)
+    }
+
     /// A readable plain `/jsz` of a server whose JetStream is on.
     #[must_use]
     pub fn running(&self) -> Option<&Jsz> {
@@ -158,24 +168,37 @@ impl Persistence {
     /// Whether JetStream is on; nothing when `/jsz` did not say.
     ///
     /// `/jsz` says `disabled` both when it is switched off and when it is not configured. The
-    /// enabled question of `/healthz` fails only in the first case.
+    /// enabled question of `/healthz` fails only in the first case. The two are separate requests,
+    /// so a process whose JetStream was on has to say twice that it is not configured.
     #[must_use]
     pub fn switch(&self) -> Option<Switch> {
         if self.running().is_some() {
             return Some(Switch::On);
         }
         self.jsz()?;
-        let enabled = value(self.health.as_ref()).and_then(|health| health.get(Check::Enabled));
-        Some(match enabled {
-            Some(checked) if checked.ok => Switch::NotConfigured,
-            Some(_) => Switch::Off,
+        Some(match self.enabled() {
+            Some(true) if self.was_on => Switch::Unclear,
+            Some(true) => Switch::NotConfigured,
+            Some(false) => Switch::Off,
             None => Switch::Unclear,
         })
     }
 
-    /// Whether JetStream of this server is clustered.
+    /// Whether `/jsz` and `/healthz` together say that JetStream is not configured.
+    #[must_use]
+    pub fn says_not_configured(&self) -> bool {
+        self.jsz().is_some() && self.running().is_none() && self.enabled() == Some(true)
+    }
+
+    fn enabled(&self) -> Option<bool> {
+        let health = value(self.health.as_ref())?;
+        health.get(Check::Enabled).map(|checked| checked.ok)
+    }
+
+    /// Whether JetStream of this server is clustered. When that is not known, yes: then nothing
+    /// counts as led by this server that does not say so.
     #[must_use]
     pub fn clustered(&self) -> bool {
-        self.running().is_some_and(|jsz| jsz.meta_cluster.is_some())
+        self.clustered.unwrap_or(true)
     }
 }

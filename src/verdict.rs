@@ -5,7 +5,7 @@
 
 use crate::nats::failure::Reason as Failure;
 use crate::nats::healthz::Check;
-use crate::nats::jsz::{Group, Stream};
+use crate::nats::jsz::{RaftGroup as _, Stream};
 use crate::snapshot::{Base, Persistence, Switch, value};
 
 /// The state of a tier of one server.
@@ -22,8 +22,8 @@ pub enum State {
 }
 
 impl State {
-    /// All states, in the order of the documentation.
-    pub const ALL: [Self; 4] = [Self::Ok, Self::Degraded, Self::Down, Self::Unknown];
+    /// All states, from the best to the worst.
+    pub const ALL: [Self; 4] = [Self::Ok, Self::Degraded, Self::Unknown, Self::Down];
 
     /// The value of the `state` label.
     #[must_use]
@@ -62,7 +62,7 @@ reasons! {
     BaseReason {
         Unreachable "unreachable" Down "No connection to the monitoring port.";
         NotAnswering "not_answering" Down "The monitoring port takes connections and does not answer in time: the process hangs, or the network does.";
-        Unreadable "unreadable" Unknown "What answers is not a NATS server's /varz.";
+        Unreadable "unreadable" Unknown "What answers is not a NATS server's /varz, wants other credentials, or has a certificate that is not trusted.";
         Starting "starting" Degraded "The process runs and does not accept connections yet; JetStream may be recovering.";
         Draining "draining" Degraded "The process has stopped accepting connections: lame duck mode.";
         Isolated "isolated" Degraded "No route to any other server of the cluster; clients of this server still reach each other.";
@@ -79,6 +79,7 @@ reasons! {
         SwitchedOff "switched_off" Down "JetStream is configured and has switched itself off: full disk, I/O error, no permission.";
         Draining "draining" Down "JetStream is off because the server is in lame duck mode.";
         OffUnclear "off_unclear" Unknown "JetStream does not run, and the server does not say whether it is configured.";
+        Unverified "unverified" Unknown "JetStream runs, and neither /healthz nor the detail of /jsz says whether its streams are well.";
         NoMetaLeader "no_meta_leader" Down "This server knows no meta leader: streams and consumers cannot be created or changed.";
         Recovering "recovering" Degraded "The server is starting and JetStream is recovering.";
         MetaUnhealthy "meta_unhealthy" Degraded "This server is not current with the meta leader, or cannot write the meta log.";
@@ -120,8 +121,6 @@ macro_rules! verdict_of {
 pub struct Before {
     /// This process accepted connections before, by what was seen or by its own count.
     pub accepted: bool,
-    /// JetStream of this process was on before.
-    pub jetstream_on: bool,
     /// The count of slow consumers rose lately.
     pub slow_consumers_rise: bool,
 }
@@ -132,7 +131,7 @@ pub fn base(base: &Base, before: Before) -> Verdict {
     let mut holds = Vec::new();
     match base.varz.as_ref() {
         Some(Err(failed)) => holds.push(match failed.failure.reason {
-            Failure::Dns | Failure::Connect | Failure::Tls => BaseReason::Unreachable,
+            Failure::Dns | Failure::Connect => BaseReason::Unreachable,
             Failure::Timeout => BaseReason::NotAnswering,
             _ => BaseReason::Unreadable,
         }),
@@ -146,11 +145,14 @@ pub fn base(base: &Base, before: Before) -> Verdict {
         if before.slow_consumers_rise {
             holds.push(BaseReason::SlowConsumers);
         }
-        let expected = base.expected_peers.as_ref().map_or(0, |expected| expected.count);
-        match base.routez().map(|routez| routez.peers() as u64) {
-            Some(0) if expected > 0 => holds.push(BaseReason::Isolated),
-            Some(peers) if peers < expected => holds.push(BaseReason::RouteMissing),
-            _ => {}
+        if let Some(peers) = &base.peers {
+            match peers.connected {
+                Some(0) if peers.expected > 0 => holds.push(BaseReason::Isolated),
+                Some(connected) if connected < peers.expected => {
+                    holds.push(BaseReason::RouteMissing);
+                }
+                _ => {}
+            }
         }
     }
     verdict_of!(BaseReason, holds)
@@ -163,14 +165,15 @@ pub fn base(base: &Base, before: Before) -> Verdict {
 #[must_use]
 pub fn persistence(persistence: &Persistence, base: &Base, before: Before) -> Option<Verdict> {
     let mut holds = Vec::new();
-    let closed = base.accepts_connections() == Some(false);
+    let accepts = base.accepts_connections().or_else(|| persistence.accepts_connections());
+    let closed = accepts == Some(false);
     match persistence.switch() {
         Some(Switch::NotConfigured) => return None,
         Some(Switch::Off) => holds.push(PersistenceReason::SwitchedOff),
         Some(Switch::Unclear) if closed && before.accepted => {
             holds.push(PersistenceReason::Draining);
         }
-        Some(Switch::Unclear) if before.jetstream_on => holds.push(PersistenceReason::SwitchedOff),
+        Some(Switch::Unclear) if persistence.was_on => holds.push(PersistenceReason::SwitchedOff),
         Some(Switch::Unclear) => holds.push(PersistenceReason::OffUnclear),
         Some(Switch::On) => {
             if closed && !before.accepted {
@@ -190,7 +193,7 @@ fn judge_running(persistence: &Persistence, holds: &mut Vec<PersistenceReason>) 
     let Some(jsz) = persistence.running() else { return };
     let own_name = persistence.own_name.as_deref();
     if let Some(meta) = &jsz.meta_cluster {
-        if meta.leader.as_deref().unwrap_or_default().is_empty() {
+        if meta.leader().is_none() {
             holds.push(PersistenceReason::NoMetaLeader);
         }
         if let Some(own_name) = own_name
@@ -214,6 +217,9 @@ fn judge_running(persistence: &Persistence, holds: &mut Vec<PersistenceReason>) 
     {
         holds.push(PersistenceReason::StorageFull);
     }
+    if value(persistence.health.as_ref()).is_none() && persistence.detail().is_none() {
+        holds.push(PersistenceReason::Unverified);
+    }
     judge_streams(persistence, own_name, holds);
 }
 
@@ -222,7 +228,7 @@ fn judge_running(persistence: &Persistence, holds: &mut Vec<PersistenceReason>) 
 #[must_use]
 pub fn failing_check(persistence: &Persistence) -> Option<Check> {
     let failing = value(persistence.health.as_ref())?.first_failing()?;
-    if failing == Check::Meta && !persistence.clustered() {
+    if failing == Check::Meta && persistence.clustered == Some(false) {
         return Some(Check::Assets);
     }
     Some(failing)
@@ -233,11 +239,9 @@ fn judge_streams(
     own_name: Option<&str>,
     holds: &mut Vec<PersistenceReason>,
 ) {
-    let leaderless = |group: Option<&Group>| {
-        group.is_some_and(|group| group.leader.as_deref().unwrap_or_default().is_empty())
-    };
+    let clustered = persistence.clustered();
     let behind = |stream: &Stream, own_name: &str| {
-        stream.cluster.as_ref().is_some_and(|group| {
+        stream.group().is_some_and(|group| {
             group.led_by(own_name) && group.others(own_name).any(|r| r.offline || !r.current)
         })
     };
@@ -245,10 +249,10 @@ fn judge_streams(
         let accounts = persistence.detail().into_iter().flat_map(|detail| &detail.accounts);
         accounts.flat_map(|account| &account.stream_detail)
     };
-    if streams().any(|stream| leaderless(stream.cluster.as_ref())) {
+    if streams().any(|stream| !stream.leader_known(clustered)) {
         holds.push(PersistenceReason::StreamWithoutLeader);
     }
-    if streams().flat_map(|s| &s.consumer_detail).any(|c| leaderless(c.cluster.as_ref())) {
+    if streams().flat_map(|s| &s.consumer_detail).any(|c| !c.leader_known(clustered)) {
         holds.push(PersistenceReason::ConsumerWithoutLeader);
     }
     if own_name.is_some_and(|own_name| streams().any(|stream| behind(stream, own_name))) {

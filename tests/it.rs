@@ -1,6 +1,7 @@
 //! The single integration test binary.
 
 #![allow(clippy::unwrap_used, reason = "a test may end at a surprise")]
+#![allow(clippy::float_cmp, reason = "what is compared are whole numbers and flags")]
 
 #[path = "it/broken.rs"]
 mod broken;

@@ -5,13 +5,13 @@
 //! each stream.
 
 use super::jetstream::each;
-use super::stream::{NEEDS, leader_known, metadata_labels, thresholds};
+use super::stream::{NEEDS, metadata_labels, thresholds};
 use super::{Entities, Table, Topic, rows};
 use crate::config::Detail as Level;
 use crate::detail::Sums;
 use crate::nats::decode::signed_limit;
 use crate::nats::endpoint::Endpoint;
-use crate::nats::jsz::{Consumer, PriorityGroup, Replica};
+use crate::nats::jsz::{Consumer, PriorityGroup, RaftGroup as _, Replica};
 use crate::scrape::{LedConsumer, Scrape};
 use crate::tier::Tier;
 
@@ -129,6 +129,9 @@ impl Table for ConsumerTable {
         gauge "nats_jetstream_consumer_created_timestamp_seconds", "/jsz created, of the leader",
             "When the consumer was created, in seconds since the epoch."
             => |c| c.consumer.created;
+        gauge "nats_jetstream_consumer_leader_since_timestamp_seconds", "/jsz consumer_detail.cluster.leader_since (2.10)",
+            "Since when the consumer has its leader, in seconds since the epoch."
+            => |c| c.consumer.cluster.as_ref().and_then(|group| group.leader_since);
         gauge "nats_jetstream_consumer_paused", "/jsz paused, of the leader (2.11)",
             "Whether delivery is paused by an operator."
             => |c| c.consumer.paused.unwrap_or(false);
@@ -306,6 +309,7 @@ pub(super) struct ConsumerReplicaTable;
 pub(super) struct ConsumerReplica<'s> {
     consumer: &'s Consumer,
     own_name: Option<&'s str>,
+    clustered: bool,
 }
 
 impl Table for ConsumerReplicaTable {
@@ -320,16 +324,17 @@ impl Table for ConsumerReplicaTable {
     rows! {
         gauge "nats_jetstream_consumer_is_leader", "/jsz consumer_detail.cluster.leader",
             "Whether this server says that it leads the consumer. The consumer has no leader when no server says so."
-            => |r| r.own_name.map(|own_name| r.consumer.leads(own_name));
+            => |r| r.own_name.map(|own_name| r.consumer.leads(own_name, r.clustered));
         gauge "nats_jetstream_consumer_leader_known", "/jsz consumer_detail.cluster.leader",
             "Whether this server names a leader of the consumer; followers keep an old name for minutes."
-            => |r| leader_known(r.consumer.cluster.as_ref());
+            => |r| r.consumer.leader_known(r.clustered);
     }
 
     fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<ConsumerReplica<'s>>) {
         for (source, snapshot, persistence) in each(scrape) {
             let identity = &snapshot.identity;
             let own_name = persistence.own_name.as_deref();
+            let clustered = persistence.clustered();
             let accounts = persistence.detail().into_iter().flat_map(|detail| &detail.accounts);
             let streams = accounts.flat_map(|a| a.stream_detail.iter().map(move |s| (a, s)));
             for (account, stream) in streams {
@@ -341,7 +346,8 @@ impl Table for ConsumerReplicaTable {
                         &stream.name,
                         &consumer.name,
                     ];
-                    entities.push(source, labels, ConsumerReplica { consumer, own_name });
+                    let entity = ConsumerReplica { consumer, own_name, clustered };
+                    entities.push(source, labels, entity);
                 }
             }
         }

@@ -47,7 +47,7 @@ impl Table for EndpointTable {
             "Duration of the request, decoding included."
             => |e| e.report.seconds;
         gauge "nats_exporter_endpoint_age_seconds", "exporter",
-            "How old what is shown from this endpoint is; more than the duration only for jsz_detail with jetstream.detail_interval."
+            "How old what is shown from this endpoint is at the end of the scrape."
             => |e| e.report.age_seconds;
         gauge "nats_exporter_last_success_timestamp_seconds", "exporter",
             "When the newest good answer was asked for, in seconds since the epoch."

@@ -69,7 +69,11 @@ impl CoreCheck {
             Ok(reading) => {
                 Self { ok: true, status: Some(200), seconds: reading.elapsed.as_secs_f64() }
             }
-            Err(failed) => Self { ok: false, status: None, seconds: failed.elapsed.as_secs_f64() },
+            Err(failed) => Self {
+                ok: false,
+                status: failed.failure.status.map(u64::from),
+                seconds: failed.elapsed.as_secs_f64(),
+            },
         })
     }
 }
@@ -126,7 +130,7 @@ impl Table for JetStreamCheckTable {
 /// The answer to a question. A standalone server has no meta group, so what stopped its walk there
 /// were its streams.
 fn answer(persistence: &Persistence, health: &Health, check: Check) -> Option<Checked> {
-    if persistence.clustered() || persistence.running().is_none() {
+    if persistence.clustered != Some(false) {
         return health.get(check);
     }
     match check {
@@ -201,7 +205,7 @@ impl Table for JetStreamProbeTable {
             let identity = &snapshot.identity;
             for path in PROBE_PATHS {
                 if healthz::probe_needs_jetstream(path, version) {
-                    let clustered = persistence.clustered();
+                    let Some(clustered) = persistence.clustered else { continue };
                     let fails = failing.is_some_and(|failing| {
                         healthz::probe_fails(path, failing, version, clustered)
                     });

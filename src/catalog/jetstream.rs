@@ -181,22 +181,38 @@ impl Table for JetStreamInfoTable {
     const TOPIC: Topic = Topic::JetStream;
     const TIERS: &'static [Tier] = TIERS;
     const NEEDS: &'static [Endpoint] = &[Endpoint::Varz, Endpoint::Jsz];
-    const LABELS: &'static [&'static str] = &["nats_cluster", "server", "domain", "meta_name"];
+    const LABELS: &'static [&'static str] = &[
+        "nats_cluster",
+        "server",
+        "domain",
+        "meta_name",
+        "store_dir",
+        "unique_tag",
+        "sync_always",
+    ];
     type Entity<'s> = ();
 
     rows! {
-        gauge "nats_jetstream_info", "/jsz config.domain, meta_cluster.name",
-            "1, with the JetStream domain and the name of the meta group in the labels."
+        gauge "nats_jetstream_info", "/jsz config, meta_cluster.name",
+            "1, with the JetStream domain, the name of the meta group, and where and how the server stores in the labels."
             => |_info| true;
     }
 
-    fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<()>) {
+    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<()>) {
         for (source, snapshot, persistence) in each(scrape) {
             let Some(jsz) = persistence.running() else { continue };
             let identity = &snapshot.identity;
-            let domain = jsz.config.domain.as_deref().unwrap_or_default();
-            let meta = jsz.meta_cluster.as_ref().and_then(|meta| meta.name.as_deref());
-            let labels = [&identity.cluster, &identity.server, domain, meta.unwrap_or_default()];
+            let text = |text: &'s Option<String>| text.as_deref().unwrap_or_default();
+            let meta = jsz.meta_cluster.as_ref().map_or("", |meta| text(&meta.name));
+            let labels = [
+                identity.cluster.as_str(),
+                &identity.server,
+                text(&jsz.config.domain),
+                meta,
+                text(&jsz.config.store_dir),
+                text(&jsz.config.unique_tag),
+                if jsz.config.sync_always == Some(true) { "true" } else { "false" },
+            ];
             entities.push(source, labels, ());
         }
     }

@@ -5,7 +5,7 @@
 use super::jetstream::each;
 use super::{Entities, Table, Topic, rows};
 use crate::nats::endpoint::Endpoint;
-use crate::nats::jsz::{MetaCluster, Replica};
+use crate::nats::jsz::{MetaCluster, RaftGroup as _, Replica};
 use crate::scrape::Scrape;
 use crate::snapshot::Persistence;
 use crate::tier::Tier;
@@ -29,7 +29,7 @@ impl<'s> Meta<'s> {
     }
 
     fn leader(&self) -> Option<&'s str> {
-        self.group.leader.as_deref().filter(|leader| !leader.is_empty())
+        self.group.leader()
     }
 }
 

@@ -31,7 +31,7 @@ impl Table for MeshTable {
     rows! {
         gauge "nats_route_peers", "/routez routes",
             "Other servers of the cluster to which this one has a route."
-            => |m| m.routez.peers() as u64;
+            => |m| m.routez.peers();
         gauge "nats_route_peers_expected", "configuration, /varz cluster.urls, /routez",
             "Other servers of the cluster to which this one should have a route: configured, or the larger of its configured routes less itself and the most peers of the last day."
             => |m| m.expected;
@@ -47,7 +47,7 @@ impl Table for MeshTable {
         for (source, snapshot) in scrape.snapshots.iter().enumerate() {
             let Some(routez) = snapshot.base.routez() else { continue };
             let identity = &snapshot.identity;
-            let expected = snapshot.base.expected_peers.as_ref().map(|expected| expected.count);
+            let expected = snapshot.base.peers.as_ref().map(|peers| peers.expected);
             let mesh = Mesh { routez, expected };
             entities.push(source, [&identity.cluster, &identity.server], mesh);
         }
@@ -83,16 +83,16 @@ impl Table for RemoteTable {
             "Longest round trip to the peer that was measured last on one of the connections; not refreshed while the network drops packets."
             => |r| r.routes.rtt_seconds;
         counter "nats_route_in_messages", "/routez routes.in_msgs",
-            "Messages received from the peer, those over connections that are closed included as far as they were seen."
+            "Messages received from the peer, since the exporter saw the server first; over closed connections too, as far as they were seen."
             => |r| r.traffic.in_messages;
         counter "nats_route_in_bytes", "/routez routes.in_bytes",
-            "Bytes received from the peer, those over connections that are closed included as far as they were seen."
+            "Bytes received from the peer, since the exporter saw the server first; over closed connections too, as far as they were seen."
             => |r| r.traffic.in_bytes;
         counter "nats_route_out_messages", "/routez routes.out_msgs",
-            "Messages sent to the peer, those over connections that are closed included as far as they were seen."
+            "Messages sent to the peer, since the exporter saw the server first; over closed connections too, as far as they were seen."
             => |r| r.traffic.out_messages;
         counter "nats_route_out_bytes", "/routez routes.out_bytes",
-            "Bytes sent to the peer, those over connections that are closed included as far as they were seen."
+            "Bytes sent to the peer, since the exporter saw the server first; over closed connections too, as far as they were seen."
             => |r| r.traffic.out_bytes;
         gauge "nats_route_subscriptions", "/routez routes.subscriptions",
             "Interest that the peer has announced."
@@ -138,8 +138,7 @@ impl Table for ConnectedTable {
             for name in routez.remotes().keys() {
                 entities.push(source, [&identity.cluster, &identity.server, name], true);
             }
-            let expected = snapshot.base.expected_peers.as_ref();
-            for name in expected.into_iter().flat_map(|expected| &expected.missing) {
+            for name in snapshot.base.peers.iter().flat_map(|peers| &peers.missing) {
                 entities.push(source, [&identity.cluster, &identity.server, name], false);
             }
         }

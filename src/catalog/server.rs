@@ -180,6 +180,8 @@ impl Table for ServerInfoTable {
         "git_commit",
         "go_version",
         "host",
+        "port",
+        "system_account",
         "auth_required",
         "tls_required",
         "config_digest",
@@ -196,6 +198,7 @@ impl Table for ServerInfoTable {
         for (source, snapshot) in scrape.snapshots.iter().enumerate() {
             let Some(varz) = snapshot.base.varz() else { continue };
             let text = |text: &'s Option<String>| text.as_deref().unwrap_or_default();
+            let port = varz.port.map_or_else(String::new, |port| port.to_string());
             let flag = |flag: Option<bool>| if flag.unwrap_or(false) { "true" } else { "false" };
             let labels = [
                 &snapshot.identity.cluster,
@@ -206,6 +209,8 @@ impl Table for ServerInfoTable {
                 text(&varz.git_commit),
                 text(&varz.go),
                 text(&varz.host),
+                &port,
+                text(&varz.system_account),
                 flag(varz.auth_required),
                 flag(varz.tls_required),
                 text(&varz.config_digest),

@@ -9,7 +9,7 @@ use super::jetstream::each;
 use super::{Entities, Table, Topic, rows};
 use crate::nats::decode::signed_limit;
 use crate::nats::endpoint::Endpoint;
-use crate::nats::jsz::{Replica, Source, Stream, StreamState};
+use crate::nats::jsz::{RaftGroup as _, Replica, Source, Stream, StreamState};
 use crate::nats::time::GoDuration;
 use crate::scrape::{LedStream, Scrape};
 use crate::tier::Tier;
@@ -276,7 +276,9 @@ impl Table for StreamPeerTable {
     fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<&'s Replica>) {
         for led in scrape.led_streams() {
             let [cluster, account, stream] = led.labels();
-            for replica in led.stream.cluster.iter().flat_map(|group| group.others(led.own_name)) {
+            for replica in
+                led.stream.group().into_iter().flat_map(|group| group.others(led.own_name))
+            {
                 entities.push(led.source, [cluster, account, stream, &replica.name], replica);
             }
         }
@@ -347,6 +349,7 @@ pub(super) struct StreamReplicaTable;
 pub(super) struct StreamReplica<'s> {
     stream: &'s Stream,
     own_name: Option<&'s str>,
+    clustered: bool,
 }
 
 impl<'s> StreamReplica<'s> {
@@ -366,10 +369,10 @@ impl Table for StreamReplicaTable {
     rows! {
         gauge "nats_jetstream_stream_is_leader", "/jsz cluster.leader",
             "Whether this server says that it leads the stream. The stream has no leader when no server says so."
-            => |r| r.own_name.map(|own_name| r.stream.leads(own_name));
+            => |r| r.own_name.map(|own_name| r.stream.leads(own_name, r.clustered));
         gauge "nats_jetstream_stream_leader_known", "/jsz cluster.leader",
             "Whether this server names a leader of the stream; followers keep an old name for minutes."
-            => |r| leader_known(r.stream.cluster.as_ref());
+            => |r| r.stream.leader_known(r.clustered);
         gauge "nats_jetstream_stream_replica_messages", "/jsz state.messages",
             "Messages in the replica on this server."
             => |r| r.state().messages;
@@ -391,20 +394,16 @@ impl Table for StreamReplicaTable {
         for (source, snapshot, persistence) in each(scrape) {
             let identity = &snapshot.identity;
             let own_name = persistence.own_name.as_deref();
+            let clustered = persistence.clustered();
             for account in persistence.detail().into_iter().flat_map(|detail| &detail.accounts) {
                 for stream in &account.stream_detail {
                     let labels =
                         [&identity.cluster, &identity.server, &*account.name, &*stream.name];
-                    entities.push(source, labels, StreamReplica { stream, own_name });
+                    entities.push(source, labels, StreamReplica { stream, own_name, clustered });
                 }
             }
         }
     }
-}
-
-/// Whether a server names a leader; a server that prints no group leads the asset itself.
-pub(super) fn leader_known(group: Option<&crate::nats::jsz::Group>) -> bool {
-    group.is_none_or(|group| group.leader.as_deref().is_some_and(|leader| !leader.is_empty()))
 }
 
 /// The leader of a stream.

@@ -19,6 +19,13 @@ use tokio::time::Instant;
 use super::failure::{Failure, Reason};
 use crate::config::{Target, Tls};
 
+/// What starts the path of the one answer that grows with the number of streams and consumers.
+const DETAIL: &str = "/jsz?";
+
+/// Largest body of any other answer: far more than a well server sends, and little enough that
+/// decoding something else does not take the memory of the exporter.
+const SMALL_BODY_BYTES: u64 = 32 << 20;
+
 /// Asks one server.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -91,7 +98,11 @@ pub enum ClientError {
 
 impl Client {
     /// A client for `target`; it reads the files of the TLS settings, and connects to nothing yet.
-    pub fn new(target: &Target, body_bytes: u64) -> Result<Self, ClientError> {
+    pub fn new(
+        target: &Target,
+        body_bytes: u64,
+        connect_timeout: Duration,
+    ) -> Result<Self, ClientError> {
         install_crypto_provider();
         let build = |source| ClientError::Build { target: target.name.clone(), source };
         let mut url = target.url.clone();
@@ -102,6 +113,9 @@ impl Client {
             .no_proxy()
             .redirect(redirect::Policy::none())
             .http1_only()
+            // Shorter than any time-out of a request, so that a host that is gone is told from a
+            // process that takes connections and does not answer.
+            .connect_timeout(connect_timeout)
             .tcp_nodelay(true)
             .pool_max_idle_per_host(4)
             .pool_idle_timeout(Duration::from_secs(90));
@@ -137,20 +151,23 @@ impl Client {
         let started = Instant::now();
         let mut response = self.send(path).await?;
         let status = response.status().as_u16();
+        let limit = if path.starts_with(DETAIL) {
+            self.body_bytes
+        } else {
+            self.body_bytes.min(SMALL_BODY_BYTES)
+        };
         let too_large = || {
-            Failure::new(
-                Reason::TooLarge,
-                format!("the body is larger than limits.body_bytes ({})", self.body_bytes),
-            )
+            let text = format!("the body is larger than {limit} bytes, see limits.body_bytes");
+            Failure::new(Reason::TooLarge, text)
         };
         let announced = response.content_length().unwrap_or(0);
-        if announced > self.body_bytes {
+        if announced > limit {
             return Err(too_large());
         }
         // The announced length is the server's word: reserve a part of it and grow on evidence.
         let mut body = Vec::with_capacity(usize::try_from(announced.min(1 << 20)).unwrap_or(0));
         while let Some(chunk) = response.chunk().await.map_err(|error| cut(&error))? {
-            if (body.len() + chunk.len()) as u64 > self.body_bytes {
+            if (body.len() + chunk.len()) as u64 > limit {
                 return Err(too_large());
             }
             body.extend_from_slice(&chunk);
@@ -165,14 +182,16 @@ impl Client {
     /// away.
     async fn send(&self, path: &str) -> Result<reqwest::Response, Failure> {
         let request = || self.http.get(format!("{}{path}", self.base)).send();
-        let first = match request().await {
+        let error = match request().await {
             Ok(response) => return Ok(response),
-            Err(error) => describe(&error),
+            Err(error) => error,
         };
-        if first.reason == Reason::Truncated {
+        let failure = describe(&error);
+        let closed = matches!(failure.reason, Reason::Truncated | Reason::Connect);
+        if closed && !error.is_connect() {
             return request().await.map_err(|error| describe(&error));
         }
-        Err(first)
+        Err(failure)
     }
 
     /// Asks for `path` and takes nothing but 200 for an answer.
@@ -181,15 +200,7 @@ impl Client {
     /// As [`Client::get`], and [`Reason::Status`].
     pub async fn get_ok(&self, path: &str) -> Result<Answer, Failure> {
         let answer = self.get(path).await?;
-        if answer.status == 200 {
-            Ok(answer)
-        } else {
-            let path = path.split('?').next().unwrap_or(path);
-            Err(Failure::new(
-                Reason::Status,
-                format!("{path} answered with status {}", answer.status),
-            ))
-        }
+        if answer.status == 200 { Ok(answer) } else { Err(Failure::of_status(path, answer.status)) }
     }
 }
 
@@ -286,7 +297,7 @@ fn describe(error: &reqwest::Error) -> Failure {
         Reason::Tls
     } else if chain.contains("dns error") {
         Reason::Dns
-    } else if error.is_timeout() {
+    } else if error.is_timeout() && !error.is_connect() {
         Reason::Timeout
     } else if chain.contains("connection closed before message completed") {
         Reason::Truncated

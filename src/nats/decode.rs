@@ -19,6 +19,9 @@ pub trait Body: Answer {
     const KNOWN: &'static [&'static str];
 }
 
+/// Most unknown fields that are named for one answer.
+const MOST_UNKNOWN: usize = 1_000;
+
 /// Decodes a body, and returns the paths of the fields that are new to the exporter.
 ///
 /// # Errors
@@ -30,7 +33,7 @@ pub fn decode<T: Body>(body: &[u8]) -> Result<(T, Vec<String>), Failure> {
     let mut source = serde_json::Deserializer::from_slice(body);
     let value = serde_ignored::deserialize(&mut source, |path| {
         let path = path.to_string().replace(".?", "");
-        if !T::KNOWN.iter().any(|known| matches(known, &path)) {
+        if unknown.len() < MOST_UNKNOWN && !T::KNOWN.iter().any(|known| matches(known, &path)) {
             unknown.push(path);
         }
     })

@@ -71,11 +71,22 @@ pub struct Failure {
     pub reason: Reason,
     /// What happened.
     pub message: String,
+    /// HTTP status of the answer, when there was one that is not the endpoint's.
+    pub status: Option<u16>,
 }
 
 impl Failure {
     /// A failure of kind `reason`.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into() }
+        Self { reason, message: message.into(), status: None }
+    }
+
+    /// The server answered with a status that is not the endpoint's. `path` is shown without its
+    /// query.
+    #[must_use]
+    pub fn of_status(path: &str, status: u16) -> Self {
+        let path = path.split('?').next().unwrap_or(path);
+        let message = format!("{path} answered with status {status}");
+        Self { status: Some(status), ..Self::new(Reason::Status, message) }
     }
 }

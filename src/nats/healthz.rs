@@ -112,9 +112,6 @@ impl Health {
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(default)]
 pub struct FailingAsset {
-    /// `STREAM`, `CONSUMER` or `ACCOUNT`.
-    #[serde(rename = "type", deserialize_with = "null_is_default")]
-    pub kind: String,
     /// The account.
     #[serde(deserialize_with = "null_is_default")]
     pub account: String,
@@ -124,6 +121,9 @@ pub struct FailingAsset {
     /// The consumer; empty for an account or a stream.
     #[serde(deserialize_with = "null_is_default")]
     pub consumer: String,
+    /// `STREAM`, `CONSUMER` or `ACCOUNT`.
+    #[serde(rename = "type", deserialize_with = "null_is_default")]
+    pub kind: String,
 }
 
 /// How far a version's parameters reach.
@@ -219,6 +219,10 @@ pub async fn ask_all(client: &Client, version: Version) -> Result<Health, Failur
         health.failing = assets;
         return Ok(health);
     }
+    if wide.jetstream_off() {
+        health.stopped_at(Check::Enabled, &wide);
+        return Ok(health);
+    }
     // The listeners are checked first, so they are open. What failed is behind them.
     health.passed(Check::Core, &wide);
     let enabled = ask(client, ENABLED_ONLY).await?;
@@ -254,6 +258,7 @@ struct Exchange {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Body {
+    #[serde(deserialize_with = "null_is_default")]
     status: String,
     error: Option<String>,
     #[serde(deserialize_with = "null_is_default")]
@@ -276,10 +281,7 @@ impl Exchange {
     /// Takes the body for what it is, whatever its content type: 2.9 calls failures plain text.
     fn read(answer: &Answer) -> Result<Self, Failure> {
         if !matches!(answer.status, 200 | 500 | 503) {
-            return Err(Failure::new(
-                Reason::Status,
-                format!("/healthz answered with status {}", answer.status),
-            ));
+            return Err(Failure::of_status("/healthz", answer.status));
         }
         let body: Body = decode_any(&answer.body)?;
         let agrees = match body.status.as_str() {
@@ -302,17 +304,20 @@ impl Exchange {
 
     /// Whether the walk ended at the listeners: 500 from 2.10 on, and told by the text on 2.9.
     fn listeners_closed(&self) -> bool {
-        let told = |text: &Option<String>| {
-            text.as_deref()
-                .is_some_and(|text| text.starts_with("failed to be ready for connections"))
-        };
         self.status == 500
-            || told(&self.body.error)
-            || self
-                .body
-                .errors
-                .iter()
-                .any(|named| named.asset.kind == "CONNECTION" || told(&named.error))
+            || self.tells(|text| text.starts_with("failed to be ready for connections"))
+            || self.body.errors.iter().any(|named| named.asset.kind == "CONNECTION")
+    }
+
+    /// Whether the walk ended at the enabled check: told by the number of the error, on all versions.
+    fn jetstream_off(&self) -> bool {
+        self.tells(|text| text.ends_with("(10076)"))
+    }
+
+    /// Whether `told` holds for an error text.
+    fn tells(&self, told: impl Fn(&str) -> bool) -> bool {
+        let named = self.body.errors.iter().map(|named| &named.error);
+        named.chain([&self.body.error]).flatten().any(|text| told(text))
     }
 
     fn failing_assets(&self) -> Vec<FailingAsset> {
@@ -384,6 +389,7 @@ mod tests {
         assert!(read(503, details).unwrap().listeners_closed());
         let off = r#"{"status":"unavailable","error":"JetStream not enabled (10076)"}"#;
         assert!(!read(503, off).unwrap().listeners_closed());
+        assert!(read(503, off).unwrap().jetstream_off());
     }
 
     #[test]

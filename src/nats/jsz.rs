@@ -18,8 +18,6 @@ use super::time::{Nanoseconds, Timestamp, instant};
 #[allow(missing_docs)] // The fields carry the names of the endpoint; units are with the metrics.
 pub struct Jsz {
     pub server_id: Option<String>,
-    #[serde(deserialize_with = "instant")]
-    pub now: Option<Timestamp>,
     /// Off: never configured, or switched off at run time. [`super::healthz`] tells which.
     pub disabled: Option<bool>,
     #[serde(deserialize_with = "null_is_default")]
@@ -48,8 +46,11 @@ pub struct Jsz {
 pub struct Config {
     pub max_memory: Option<i64>,
     pub max_storage: Option<i64>,
+    pub store_dir: Option<String>,
     pub sync_interval: Option<Nanoseconds>,
+    pub sync_always: Option<bool>,
     pub domain: Option<String>,
+    pub unique_tag: Option<String>,
 }
 
 /// Limits of the server; from 2.11.
@@ -58,7 +59,6 @@ pub struct Config {
 #[allow(missing_docs)]
 pub struct Limits {
     pub max_ha_assets: Option<i64>,
-    pub max_ack_pending: Option<i64>,
 }
 
 /// API requests; of a server or, in an account, of the whole cluster.
@@ -110,12 +110,16 @@ pub struct MetaSnapshot {
 #[serde(default)]
 #[allow(missing_docs)]
 pub struct Replica {
+    #[serde(deserialize_with = "null_is_default")]
     pub name: String,
+    #[serde(deserialize_with = "null_is_default")]
     pub current: bool,
+    #[serde(deserialize_with = "null_is_default")]
     pub offline: bool,
     /// Nanoseconds since the last contact; 0 is unknown, not "just now".
     pub active: Option<Nanoseconds>,
     /// Raft entries, not messages.
+    #[serde(deserialize_with = "null_is_default")]
     pub lag: u64,
 }
 
@@ -141,37 +145,66 @@ pub struct Group {
     pub replicas: Vec<Replica>,
 }
 
-impl Group {
+/// A raft group as one of its servers prints it.
+pub trait RaftGroup {
+    /// The `leader` field.
+    fn leader_field(&self) -> Option<&str>;
+
+    /// The `replicas` field.
+    fn replicas(&self) -> &[Replica];
+
+    /// The leader that the speaking server names.
+    fn leader(&self) -> Option<&str> {
+        self.leader_field().filter(|leader| !leader.is_empty())
+    }
+
     /// Whether the server called `own_name` says of itself that it leads the group.
-    #[must_use]
-    pub fn led_by(&self, own_name: &str) -> bool {
-        self.leader.as_deref() == Some(own_name)
+    fn led_by(&self, own_name: &str) -> bool {
+        self.leader() == Some(own_name)
     }
 
     /// The members other than the speaking server, which lists itself when there is no leader.
-    pub fn others<'s>(&'s self, own_name: &'s str) -> impl Iterator<Item = &'s Replica> {
-        self.replicas.iter().filter(move |replica| replica.name != own_name)
+    fn others<'s>(&'s self, own_name: &'s str) -> impl Iterator<Item = &'s Replica> {
+        self.replicas().iter().filter(move |replica| replica.name != own_name)
+    }
+}
+
+impl RaftGroup for Group {
+    fn leader_field(&self) -> Option<&str> {
+        self.leader.as_deref()
+    }
+
+    fn replicas(&self) -> &[Replica] {
+        &self.replicas
+    }
+}
+
+impl RaftGroup for MetaCluster {
+    fn leader_field(&self) -> Option<&str> {
+        self.leader.as_deref()
+    }
+
+    fn replicas(&self) -> &[Replica] {
+        &self.replicas
     }
 }
 
 impl MetaCluster {
-    /// Whether the server called `own_name` says of itself that it leads the group.
-    #[must_use]
-    pub fn led_by(&self, own_name: &str) -> bool {
-        self.leader.as_deref() == Some(own_name)
-    }
-
-    /// The members other than the speaking server.
-    pub fn others<'s>(&'s self, own_name: &'s str) -> impl Iterator<Item = &'s Replica> {
-        self.replicas.iter().filter(move |replica| replica.name != own_name)
-    }
-
     /// Members that must be current for the group to work: told by the server from 2.15 on,
     /// a majority before.
     #[must_use]
     pub fn quorum(&self) -> Option<u64> {
         self.quorum_needed.or_else(|| self.cluster_size.map(|size| size / 2 + 1))
     }
+}
+
+/// On a clustered server an asset without a group has not been started, so nobody leads it there.
+fn leads(group: Option<&Group>, own_name: &str, clustered: bool) -> bool {
+    group.map_or(!clustered, |group| group.led_by(own_name))
+}
+
+fn leader_known(group: Option<&Group>, clustered: bool) -> bool {
+    group.map_or(!clustered, |group| group.leader().is_some())
 }
 
 impl Answer for Jsz {
@@ -182,6 +215,7 @@ impl Answer for Jsz {
 
 impl Body for Jsz {
     const KNOWN: &'static [&'static str] = &[
+        "now",
         "total",
         "streams_leader",
         "consumers_leader",
@@ -202,8 +236,6 @@ impl Body for Jsz {
 #[allow(missing_docs)]
 pub struct JszDetail {
     pub server_id: Option<String>,
-    #[serde(deserialize_with = "instant")]
-    pub now: Option<Timestamp>,
     #[serde(deserialize_with = "null_is_default")]
     pub account_details: Vec<Account>,
     /// Accounts on this server, whatever the page; from 2.10.28 and 2.11.2.
@@ -221,6 +253,7 @@ impl Answer for JszDetail {
 #[serde(default)]
 #[allow(missing_docs)]
 pub struct Account {
+    #[serde(deserialize_with = "null_is_default")]
     pub name: String,
     pub id: Option<String>,
     pub memory: Option<u64>,
@@ -240,10 +273,11 @@ pub struct Account {
 #[serde(default)]
 #[allow(missing_docs)]
 pub struct Stream {
+    #[serde(deserialize_with = "null_is_default")]
     pub name: String,
     #[serde(deserialize_with = "instant")]
     pub created: Option<Timestamp>,
-    /// Missing on a server that does not print it for single replicas.
+    /// Always there on a clustered server, with the holder as the leader of a single replica.
     pub cluster: Option<Group>,
     #[serde(deserialize_with = "null_is_default")]
     pub config: StreamConfig,
@@ -258,10 +292,27 @@ pub struct Stream {
 }
 
 impl Stream {
+    /// The group, when it says anything.
+    ///
+    /// A clustered server that has not started the raft node of a replicated stream names itself as
+    /// the leader and no replicas, while nothing can be written (seen on 2.15.1 after quorum was
+    /// lost and the survivor restarted).
+    #[must_use]
+    pub fn group(&self) -> Option<&Group> {
+        let replicated = self.config.num_replicas.is_some_and(|replicas| replicas > 1);
+        self.cluster.as_ref().filter(|group| !replicated || !group.replicas.is_empty())
+    }
+
     /// Whether the server called `own_name` leads this stream; a standalone server leads all.
     #[must_use]
-    pub fn leads(&self, own_name: &str) -> bool {
-        self.cluster.as_ref().is_none_or(|group| group.led_by(own_name))
+    pub fn leads(&self, own_name: &str, clustered: bool) -> bool {
+        leads(self.group(), own_name, clustered)
+    }
+
+    /// Whether the speaking server names a leader.
+    #[must_use]
+    pub fn leader_known(&self, clustered: bool) -> bool {
+        leader_known(self.group(), clustered)
     }
 }
 
@@ -321,6 +372,7 @@ pub struct Lost {
 #[serde(default)]
 #[allow(missing_docs)]
 pub struct Source {
+    #[serde(deserialize_with = "null_is_default")]
     pub name: String,
     /// Messages.
     pub lag: Option<u64>,
@@ -342,22 +394,17 @@ pub struct External {
 /// Why a mirror or source does not copy.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-#[allow(missing_docs)]
-pub struct SourceError {
-    pub err_code: Option<u64>,
-}
+pub struct SourceError {}
 
 /// One consumer of which the speaking server holds a replica.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 #[allow(missing_docs)]
 pub struct Consumer {
+    #[serde(deserialize_with = "null_is_default")]
     pub name: String,
     #[serde(deserialize_with = "instant")]
     pub created: Option<Timestamp>,
-    /// The server's clock when it looked; from 2.10.
-    #[serde(deserialize_with = "instant")]
-    pub ts: Option<Timestamp>,
     #[serde(deserialize_with = "null_is_default")]
     pub config: ConsumerConfig,
     #[serde(deserialize_with = "null_is_default")]
@@ -379,8 +426,14 @@ pub struct Consumer {
 impl Consumer {
     /// Whether the server called `own_name` leads this consumer; a standalone server leads all.
     #[must_use]
-    pub fn leads(&self, own_name: &str) -> bool {
-        self.cluster.as_ref().is_none_or(|group| group.led_by(own_name))
+    pub fn leads(&self, own_name: &str, clustered: bool) -> bool {
+        leads(self.cluster.as_ref(), own_name, clustered)
+    }
+
+    /// Whether the speaking server names a leader.
+    #[must_use]
+    pub fn leader_known(&self, clustered: bool) -> bool {
+        leader_known(self.cluster.as_ref(), clustered)
     }
 
     /// Whether this is a push consumer.
@@ -425,6 +478,7 @@ pub struct Sequences {
 #[serde(default)]
 #[allow(missing_docs)]
 pub struct PriorityGroup {
+    #[serde(deserialize_with = "null_is_default")]
     pub group: String,
     pub pinned_client_id: Option<String>,
     #[serde(deserialize_with = "instant")]

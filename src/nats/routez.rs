@@ -1,12 +1,12 @@
 //! `/routez`: the connections to the other servers of the cluster, and what
 //! they add up to for each of those servers.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Deserialize;
 
 use super::decode::{Answer, Body, null_is_default};
-use super::time::{GoDuration, Timestamp, instant};
+use super::time::{GoDuration, Timestamp, duration_text, instant};
 
 /// The answer of `/routez`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -33,6 +33,7 @@ pub struct Connection {
     pub remote_name: Option<String>,
     #[serde(deserialize_with = "instant")]
     pub start: Option<Timestamp>,
+    #[serde(deserialize_with = "duration_text")]
     pub rtt: Option<GoDuration>,
     pub pending_size: Option<u64>,
     pub in_msgs: Option<u64>,
@@ -88,12 +89,13 @@ pub struct Remote {
 
 impl Routez {
     /// How many different servers are connected.
+    ///
+    /// By name where there is one: a server that came back has a new id, while the connections of
+    /// the old one may linger.
     #[must_use]
-    pub fn peers(&self) -> usize {
-        let mut ids: Vec<_> = self.routes.iter().filter_map(|c| c.remote_id.as_deref()).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        ids.len()
+    pub fn peers(&self) -> u64 {
+        let name = |c: &'_ Connection| c.remote_name.clone().or_else(|| c.remote_id.clone());
+        self.routes.iter().filter_map(name).collect::<BTreeSet<_>>().len() as u64
     }
 
     /// When the newest connection to any server was made.
@@ -158,8 +160,9 @@ impl Traffic {
 /// Adds up the traffic of route connections over their ends.
 ///
 /// A connection takes its counts with it when it closes, so a sum over the open ones may go down
-/// while messages flow, and `rate` would take that for a restart. The ledger keeps what closed
-/// connections had when they were seen last, for as long as the server process lives.
+/// while messages flow, and `rate` would take that for a restart. So the ledger starts at zero when
+/// it sees a server first, and adds what each answer has more than the one before it; a server that
+/// is restarted starts its connections at zero, so their counts are taken whole.
 #[derive(Debug, Default)]
 pub struct Ledger {
     server_id: Option<String>,
@@ -170,6 +173,7 @@ pub struct Ledger {
 impl Ledger {
     /// Adds what an answer has more than the one before it.
     pub fn enter(&mut self, answer: &mut Routez) {
+        let first = self.server_id.is_none();
         if self.server_id != answer.server_id {
             *self = Self { server_id: answer.server_id.clone(), ..Self::default() };
         }
@@ -177,7 +181,8 @@ impl Ledger {
         for connection in &answer.routes {
             let (Some(name), Some(rid)) = (connection.remote(), connection.rid) else { continue };
             let now = connection.traffic();
-            let before = self.open.get(&rid).copied().unwrap_or_default();
+            let unseen = if first { now } else { Traffic::default() };
+            let before = self.open.get(&rid).copied().unwrap_or(unseen);
             let more = now.combine(before, u64::saturating_sub);
             let total = self.total.entry(name.to_owned()).or_default();
             *total = total.combine(more, u64::saturating_add);
@@ -243,11 +248,11 @@ mod tests {
             ledger.enter(&mut answer);
             answer.traffic.get("n2").map(|traffic| traffic.in_messages)
         };
-        assert_eq!(received("A", &[(1, 100), (2, 10)]), Some(110));
-        assert_eq!(received("A", &[(1, 150), (2, 10)]), Some(160));
-        assert_eq!(received("A", &[(2, 15)]), Some(165), "the first connection is closed");
-        assert_eq!(received("A", &[(2, 15), (3, 7)]), Some(172), "a new one");
-        assert_eq!(received("A", &[]), Some(172));
+        assert_eq!(received("A", &[(1, 100), (2, 10)]), Some(0), "what was before is not ours");
+        assert_eq!(received("A", &[(1, 150), (2, 10)]), Some(50));
+        assert_eq!(received("A", &[(2, 15)]), Some(55), "the first connection is closed");
+        assert_eq!(received("A", &[(2, 15), (3, 7)]), Some(62), "a new one");
+        assert_eq!(received("A", &[]), Some(62));
         assert_eq!(received("C", &[(1, 5)]), Some(5), "another process");
     }
 
@@ -258,6 +263,14 @@ mod tests {
         );
         assert_eq!(answer.peers(), 2);
         assert!(answer.remotes().is_empty());
+    }
+
+    #[test]
+    fn a_server_that_came_back_counts_once() {
+        let answer = routez(
+            r#"{"server_id":"S","routes":[{"remote_id":"A","remote_name":"n2"},{"remote_id":"B","remote_name":"n2","rtt":"odd"}]}"#,
+        );
+        assert_eq!(answer.peers(), 1);
     }
 
     #[test]

@@ -139,11 +139,12 @@ impl GoDuration {
     }
 }
 
-impl<'de> Deserialize<'de> for GoDuration {
-    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(source)?;
-        Self::parse(&text).ok_or_else(|| de::Error::custom("not a duration"))
-    }
+/// Decodes a duration in Go's text; one that cannot be read is as good as none.
+pub(crate) fn duration_text<'de, D: Deserializer<'de>>(
+    source: D,
+) -> Result<Option<GoDuration>, D::Error> {
+    let text = Option::<String>::deserialize(source)?;
+    Ok(text.as_deref().and_then(GoDuration::parse))
 }
 
 #[cfg(test)]

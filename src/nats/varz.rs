@@ -29,7 +29,6 @@ pub struct Varz {
     pub max_subscriptions: Option<i64>,
     pub max_payload: Option<i64>,
     pub max_pending: Option<i64>,
-    pub max_control_line: Option<i64>,
     pub ping_interval: Option<Nanoseconds>,
     pub write_deadline: Option<Nanoseconds>,
     #[serde(deserialize_with = "instant")]
@@ -47,7 +46,6 @@ pub struct Varz {
     pub gomemlimit: Option<i64>,
     pub connections: Option<i64>,
     pub total_connections: Option<u64>,
-    pub routes: Option<i64>,
     pub remotes: Option<i64>,
     pub leafnodes: Option<i64>,
     pub in_msgs: Option<u64>,
@@ -150,6 +148,8 @@ impl Answer for Varz {
 impl Body for Varz {
     const KNOWN: &'static [&'static str] = &[
         "proto",
+        "max_control_line",
+        "routes",
         "ip",
         "connect_urls.**",
         "ws_connect_urls.**",

@@ -10,7 +10,7 @@ use crate::support::samples::Samples;
 
 /// Phases of a fault, in the order of time. The first is played and not compared: it is what the
 /// exporter saw before.
-const PHASES: [&str; 3] = ["before", "during", "restarted-still-full"];
+const PHASES: [&str; 4] = ["before", "during", "restarted-still-full", "survivor-restarted"];
 
 /// A text format, as it is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

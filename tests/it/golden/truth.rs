@@ -32,9 +32,25 @@ fn own_name(recording: &Recording) -> Option<String> {
     Some(text(&recording.json("varz")?, "server_name").to_owned())
 }
 
-/// Whether the server itself says that it leads; one that prints no group is alone.
-fn claims(asset: &Value, own_name: &str) -> bool {
-    asset["cluster"].is_null() || text(&asset["cluster"], "leader") == own_name
+/// Whether the server itself says that it leads.
+///
+/// One that prints no group is alone, unless JetStream is clustered: then the asset was not started.
+/// Nor was a replicated stream that has no replicas to name.
+fn claims(asset: &Value, own_name: &str, clustered: bool) -> bool {
+    let group = &asset["cluster"];
+    if group.is_null() {
+        return !clustered;
+    }
+    let replicated = asset["config"]["num_replicas"].as_u64() > Some(1);
+    let of_a_stream = asset["state"].is_object();
+    let alone = of_a_stream && replicated && list(&group["replicas"]).is_empty();
+    text(group, "leader") == own_name && !alone
+}
+
+/// Whether JetStream of a recorded server is clustered.
+fn clustered(scene: &Scene, own_name: &str) -> bool {
+    let jsz = scene.recordings[own_name].json("jsz");
+    jsz.is_some_and(|jsz| jsz["meta_cluster"].is_object())
 }
 
 /// Runs `look` for each stream on each server: the server's name, account, stream.
@@ -77,7 +93,7 @@ fn numbers_of_a_consumer_come_from_its_leader_and_from_nobody_else() {
         each_stream(scene, |own_name, account, stream| {
             for consumer in list(&stream["consumer_detail"]) {
                 let durable = !text(&consumer["config"], "durable_name").is_empty();
-                if durable && claims(consumer, own_name) {
+                if durable && claims(consumer, own_name, clustered(scene, own_name)) {
                     let key = [account, text(stream, "name"), text(consumer, "name")];
                     let key = key.map(str::to_owned).to_vec();
                     let pull = text(&consumer["config"], "deliver_subject").is_empty();
@@ -113,7 +129,7 @@ fn consumers_that_come_and_go_have_no_series_and_are_counted_where_they_are_led(
             for consumer in list(&stream["consumer_detail"]) {
                 if text(&consumer["config"], "durable_name").is_empty() {
                     names.insert(text(consumer, "name").to_owned());
-                    if claims(consumer, own_name) {
+                    if claims(consumer, own_name, clustered(scene, own_name)) {
                         let key = [own_name, account, text(stream, "name")].map(str::to_owned);
                         *expected.entry(key.to_vec()).or_default() += 1;
                     }
@@ -140,7 +156,7 @@ fn numbers_and_replicas_of_a_stream_come_from_its_leader_without_the_leader_itse
         let mut leads = BTreeMap::new();
         each_stream(scene, |own_name, account, stream| {
             let key = vec![account.to_owned(), text(stream, "name").to_owned()];
-            let claimed = claims(stream, own_name);
+            let claimed = claims(stream, own_name, clustered(scene, own_name));
             let place = [vec![own_name.to_owned()], key.clone()].concat();
             leads.insert(place, u8::from(claimed).to_string());
             if !claimed {

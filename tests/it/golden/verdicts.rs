@@ -24,7 +24,7 @@ const EXPECTED: &[Expected] = &[
         ("n1", "ok", "ok"),
     ] },
     Expected { scene: "2.9.10/quorum-lost-probe", servers: &[
-        ("n1", "ok", "down no_meta_leader"),
+        ("n1", "degraded isolated", "down no_meta_leader"),
     ] },
     Expected { scene: "2.9.10/single-stream-corrupted-probe", servers: &[
         ("n1", "ok", "ok"),
@@ -101,6 +101,11 @@ const EXPECTED: &[Expected] = &[
         ("n2", "down unreachable", "unknown server_unreachable"),
         ("n3", "down unreachable", "unknown server_unreachable"),
     ] },
+    Expected { scene: "2.10.26/two-nodes-killed/survivor-restarted", servers: &[
+        ("n1", "degraded isolated", "down no_meta_leader stream_without_leader consumer_without_leader"),
+        ("n2", "down unreachable", "unknown server_unreachable"),
+        ("n3", "down unreachable", "unknown server_unreachable"),
+    ] },
     Expected { scene: "2.11.11/core-single", servers: &[
         ("n1", "ok", ""),
     ] },
@@ -116,7 +121,7 @@ const EXPECTED: &[Expected] = &[
         ("n1", "ok", "ok"),
     ] },
     Expected { scene: "2.11.11/quorum-lost-probe", servers: &[
-        ("n1", "ok", "down no_meta_leader"),
+        ("n1", "degraded isolated", "down no_meta_leader"),
     ] },
     Expected { scene: "2.11.11/single-disk-full-probe", servers: &[
         ("n1", "ok", "ok"),
@@ -139,7 +144,7 @@ const EXPECTED: &[Expected] = &[
         ("n1", "ok", "ok"),
     ] },
     Expected { scene: "2.12.8/quorum-lost-probe", servers: &[
-        ("n1", "ok", "down no_meta_leader"),
+        ("n1", "degraded isolated", "down no_meta_leader"),
     ] },
     Expected { scene: "2.12.8/single-disk-full-probe", servers: &[
         ("n1", "ok", "ok"),
@@ -162,7 +167,7 @@ const EXPECTED: &[Expected] = &[
         ("n1", "ok", "ok"),
     ] },
     Expected { scene: "2.14.6/quorum-lost-probe", servers: &[
-        ("n1", "ok", "down no_meta_leader"),
+        ("n1", "degraded isolated", "down no_meta_leader"),
     ] },
     Expected { scene: "2.14.6/single-disk-full-probe", servers: &[
         ("n1", "ok", "degraded assets_unhealthy"),
@@ -249,6 +254,11 @@ const EXPECTED: &[Expected] = &[
         ("n2", "down unreachable", "unknown server_unreachable"),
         ("n3", "down unreachable", "unknown server_unreachable"),
     ] },
+    Expected { scene: "2.15.1/two-nodes-killed/survivor-restarted", servers: &[
+        ("n1", "degraded isolated", "down no_meta_leader stream_without_leader consumer_without_leader"),
+        ("n2", "down unreachable", "unknown server_unreachable"),
+        ("n3", "down unreachable", "unknown server_unreachable"),
+    ] },
 ];
 
 #[test]
@@ -289,7 +299,7 @@ fn each_fault_has_its_state_and_its_reasons_in_the_tier_that_it_is_in() {
 /// The promise of the two tiers: what goes wrong with JetStream leaves the base tier alone.
 #[test]
 fn faults_of_the_storage_never_touch_the_base_tier() {
-    let of_storage = ["disk-full", "max-file", "store-", "stream-corrupted", "quorum-lost-probe"];
+    let of_storage = ["disk-full", "max-file", "store-", "stream-corrupted"];
     let mut checked = 0;
     for expected in EXPECTED {
         if of_storage.iter().any(|fault| expected.scene.contains(fault)) {
