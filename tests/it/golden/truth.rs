@@ -49,7 +49,10 @@ fn claims(asset: &Value, own_name: &str, clustered: bool) -> bool {
 
 /// Whether JetStream of a recorded server is clustered.
 fn clustered(scene: &Scene, own_name: &str) -> bool {
-    let jsz = scene.recordings[own_name].json("jsz");
+    let mut recordings = scene.recordings.values();
+    let recording =
+        recordings.find(|recording| self::own_name(recording).as_deref() == Some(own_name));
+    let jsz = recording.and_then(|recording| recording.json("jsz"));
     jsz.is_some_and(|jsz| jsz["meta_cluster"].is_object())
 }
 
