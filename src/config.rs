@@ -196,7 +196,7 @@ pub struct Limits {
 pub struct Target {
     /// What `/probe?target=` and the log call it: configured, or `host:port` of the URL.
     pub name: String,
-    /// Base address of the monitoring port, without trailing slash, credentials or query.
+    /// Base address of the monitoring port, without credentials or query; see [`Target::base_url`].
     pub url: Url,
     /// The `nats_cluster` label, when it is not to be learned.
     pub cluster: Option<String>,
@@ -210,6 +210,22 @@ pub struct Target {
     pub basic_auth: Option<BasicAuth>,
     /// Headers sent with every request.
     pub headers: HashMap<HeaderName, SecretString>,
+}
+
+impl Target {
+    /// Host and port of the URL.
+    #[must_use]
+    pub fn address(&self) -> String {
+        let host = self.url.host_str().unwrap_or_default();
+        let port = self.url.port_or_known_default().unwrap_or_default();
+        format!("{host}:{port}")
+    }
+
+    /// The URL without a slash at the end, which the URL type adds to a bare host.
+    #[must_use]
+    pub fn base_url(&self) -> &str {
+        self.url.as_str().trim_end_matches('/')
+    }
 }
 
 /// How to verify a server and what to show it. The files are read when the client is built.

@@ -128,7 +128,7 @@ impl Exporter {
         let running = self.running.load();
         let summary = |target: &crate::config::Target| TargetSummary {
             name: target.name.clone(),
-            url: target.url.as_str().trim_end_matches('/').to_owned(),
+            url: target.base_url().to_owned(),
         };
         running.config.targets.iter().map(summary).collect()
     }

@@ -8,7 +8,6 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::Url;
 use tokio::time::Instant;
 
 use crate::config::{Config, JetStream, Scrape, Target};
@@ -163,7 +162,7 @@ impl Probe {
         self.judge(&mut base, persistence.as_mut(), learned.as_ref());
         Snapshot {
             target: self.target.name.clone(),
-            url: self.target.url.as_str().trim_end_matches('/').to_owned(),
+            url: self.target.base_url().to_owned(),
             identity: self.identity(learned.as_ref()),
             learned,
             base,
@@ -180,7 +179,7 @@ impl Probe {
             .server
             .clone()
             .or_else(|| learned.and_then(Learned::stable_name).map(str::to_owned))
-            .unwrap_or_else(|| address(&target.url));
+            .unwrap_or_else(|| target.address());
         let cluster = target.cluster.clone().unwrap_or_else(|| match learned {
             Some(learned) => learned.cluster.clone().unwrap_or_else(|| server.clone()),
             None => String::new(),
@@ -465,13 +464,6 @@ impl Probe {
             },
         )
     }
-}
-
-/// Host and port.
-fn address(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    let port = url.port_or_known_default().unwrap_or_default();
-    format!("{host}:{port}")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

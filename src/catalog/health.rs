@@ -160,7 +160,7 @@ impl Table for CoreProbeTable {
 
     rows! {
         gauge "nats_health_probe_would_fail", "/healthz, by version",
-            "Whether a Kubernetes probe on this path would fail now; only paths that do not depend on JetStream on this server version."
+            "Whether a Kubernetes probe on this path would fail now; only paths that do not depend on JetStream on this server version, the others are in nats_jetstream_health_probe_would_fail."
             => |fails| *fails;
     }
 

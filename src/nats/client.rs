@@ -3,7 +3,7 @@
 
 use std::error::Error as _;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};
 use std::time::Duration;
@@ -86,6 +86,14 @@ pub enum ClientError {
         /// The setting, never its value.
         what: String,
     },
+    /// The certificate cannot be checked against this name.
+    #[error(
+        "target \"{target}\": tls.server_name is an address; write the name in the certificate"
+    )]
+    ServerName {
+        /// The target's name.
+        target: String,
+    },
     /// The HTTP client refuses the settings.
     #[error("target \"{target}\": cannot build an HTTP client: {source}")]
     Build {
@@ -126,10 +134,11 @@ impl Client {
                 // the wanted name, and the name leads to the real host.
                 let host = target.url.host_str().unwrap_or_default().to_owned();
                 builder = builder.dns_resolver(Arc::new(Alias { host }));
-                url.set_host(Some(name)).map_err(|_| ClientError::Header {
-                    target: target.name.clone(),
-                    what: "tls.server_name".to_owned(),
-                })?;
+                let is_address = name.parse::<IpAddr>().is_ok();
+                // An address would be asked instead of the target: it needs no look-up.
+                if is_address || url.set_host(Some(name)).is_err() {
+                    return Err(ClientError::ServerName { target: target.name.clone() });
+                }
             }
         } else {
             // Saves loading the system's trust store for nothing.
