@@ -7,7 +7,7 @@ DEMO_ARGS ?=
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help setup fetch demo test fmt lint doc clean
+.PHONY: help setup fetch demo test golden docs fmt lint deny advisories doc clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -18,15 +18,21 @@ setup: ## Looks for compiler, Python and the like, and installs what is missing
 fetch: ## Fetches the NATS servers and Prometheus tools that the tests run
 	@tools/fetch all >/dev/null
 
-demo: ## Starts three NATS servers and the exporter to look at, until Ctrl-C
+demo: setup ## Starts three NATS servers and the exporter to look at, until Ctrl-C
 	@tools/fetch nats-server $(SERVER_VERSION) >/dev/null
 	cargo build --release --bin nats-exporter
 	cargo build -p nats-harness --bin demo
 	@$(TARGET_DIR)/debug/demo --exporter $(TARGET_DIR)/release/nats-exporter \
 		$(if $(SERVER_VERSION),--server-version $(SERVER_VERSION)) $(DEMO_ARGS)
 
-test: lint fetch ## Checks format and lints, and runs all tests
+test: setup fetch lint deny doc ## Runs everything: format, lints, dependencies, docs, tests
 	cargo test --workspace
+
+golden: ## Writes the golden expositions and expected messages anew, to be reviewed as text
+	UPDATE=1 cargo test --test it -- golden:: config::
+
+docs: ## Writes docs/metrics.md and the table of docs/configuration.md anew
+	UPDATE=1 cargo test --test it -- catalog:: config::
 
 fmt: ## Formats the code
 	cargo fmt --all
@@ -34,6 +40,12 @@ fmt: ## Formats the code
 lint: ## Checks format and lints
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+
+deny: ## Checks licences, bans and sources of the dependencies
+	@$$(tools/fetch cargo-deny) --all-features check licenses bans sources
+
+advisories: ## Checks the dependencies against the advisory database, which has to be downloaded
+	@$$(tools/fetch cargo-deny) --all-features check advisories
 
 doc: ## Builds the documentation of the code
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps

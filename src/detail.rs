@@ -20,8 +20,8 @@ pub struct Detail {
     pub accounts: Vec<Account>,
     /// Sums of consumers that have no series of their own, in the order of the streams.
     pub folded: Vec<Folded>,
-    /// Accounts that the server has and did not send.
-    pub missing_accounts: u64,
+    /// Accounts that the server has and did not send; nothing when it does not say how many it has.
+    pub missing_accounts: Option<u64>,
 }
 
 /// Consumers of one stream and kind that one server leads, added up.
@@ -105,7 +105,7 @@ impl Detail {
             now: answer.now,
             accounts: answer.account_details,
             folded: Vec::new(),
-            missing_accounts: answer.total.unwrap_or(sent).saturating_sub(sent),
+            missing_accounts: answer.total.map(|total| total.saturating_sub(sent)),
         };
         detail.accounts.retain(|account| settings.accounts.allows(&account.name));
         detail.accounts.sort_by(|a, b| a.name.cmp(&b.name));
@@ -212,7 +212,7 @@ mod tests {
     fn folds_short_lived_consumers_by_leader() {
         let detail = Detail::reduce(answer(), &settings());
         assert_eq!(names(&detail), ["A/S1/a", "A/S1/z"]);
-        assert_eq!(detail.missing_accounts, 1);
+        assert_eq!(detail.missing_accounts, Some(1));
         let folded: Vec<_> = detail
             .folded
             .iter()

@@ -1,8 +1,9 @@
 //! What the exporter remembers of a target between scrapes, and nothing else
 //! does: who it is, what it was connected to, how its endpoints fared.
 //!
-//! No value of a sample is kept here. What is kept either names a series, or
-//! says how to judge what the server says now.
+//! What is kept names a series, or says how to judge what the server says now.
+//! The one thing that is counted on is the traffic of routes, because a closed
+//! connection takes its counts with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,7 +15,7 @@ use tracing::{debug, info, warn};
 use crate::flight::{Failed, Outcome};
 use crate::nats::endpoint::Endpoint;
 use crate::nats::failure::Reason;
-use crate::nats::routez::Routez;
+use crate::nats::routez::{Ledger, Routez};
 use crate::nats::varz::Varz;
 use crate::nats::version::Version;
 
@@ -92,6 +93,7 @@ struct Inner {
     enabled: Option<String>,
     remotes: BTreeSet<String>,
     most_peers: Option<(u64, Instant)>,
+    routes: Ledger,
     slow_consumers: Option<Rise>,
     histories: BTreeMap<Endpoint, History>,
     dropped_series: u64,
@@ -202,6 +204,12 @@ impl Memory {
         }
         let missing = inner.remotes.iter().filter(|name| !remotes.contains_key(name.as_str()));
         ExpectedPeers { count, missing: missing.cloned().collect() }
+    }
+
+    /// Adds the traffic of an answer to what the routes carried before. Once for each answer, in
+    /// their order.
+    pub fn add_traffic(&self, answer: &mut Routez) {
+        self.lock().routes.enter(answer);
     }
 
     /// Notes how a request ended, and writes to the log when that is news.

@@ -152,6 +152,7 @@ impl Probe {
         });
         let endpoints = reports(&base, persistence.as_ref());
         if let Some(persistence) = &mut persistence {
+            self.forget_detail_of_others(persistence);
             complete(persistence, &base, learned.as_ref());
         }
         self.judge(wanted, &mut base, persistence.as_mut(), learned.as_ref());
@@ -223,15 +224,26 @@ impl Probe {
 
     fn ask_routez(&self) -> Waiting<Routez> {
         self.join(&self.routez, Endpoint::Routez, |client, memory, name| async move {
-            known(&memory, &name, Endpoint::Routez, client.get_ok(endpoint::ROUTEZ).await?).await
+            let answer = client.get_ok(endpoint::ROUTEZ).await?;
+            let mut routez: Routez = known(&memory, &name, Endpoint::Routez, answer).await?;
+            memory.add_traffic(&mut routez);
+            Ok(routez)
         })
     }
 
     fn ask_jsz(&self) -> Waiting<Jsz> {
         let one_jsz = Arc::clone(&self.one_jsz);
-        self.join(&self.jsz, Endpoint::Jsz, |client, memory, name| async move {
-            let _one = one_jsz.lock().await;
-            known(&memory, &name, Endpoint::Jsz, client.get_ok(endpoint::JSZ).await?).await
+        self.join(&self.jsz, Endpoint::Jsz, |client, memory, name| {
+            // Taken here and not in the task, because tasks start in any order: the detail of
+            // the same scrape comes after the plain form, or it would take it along when it hangs.
+            let first = Arc::clone(&one_jsz).try_lock_owned();
+            async move {
+                let _one = match first {
+                    Ok(one) => one,
+                    Err(_) => one_jsz.lock_owned().await,
+                };
+                known(&memory, &name, Endpoint::Jsz, client.get_ok(endpoint::JSZ).await?).await
+            }
         })
     }
 
@@ -299,7 +311,7 @@ impl Probe {
             && reading.value.get(Check::Core).is_some()
         {
             let outcome = Ok(reading);
-            // It is the answer to this question too, and the last good one of this endpoint.
+            // Else the newest success of this question would be the last time it was asked alone.
             self.memory.record(&self.target.name, Endpoint::HealthzCore, &outcome);
             return outcome;
         }
@@ -344,6 +356,16 @@ impl Probe {
                 Some(Ok(newest))
             }
             _ => Some(waiting.or_timeout(deadline).await),
+        }
+    }
+
+    /// Forgets a detail that the process behind `/jsz` did not give: the server was restarted, and
+    /// the next scrape asks without waiting for the interval.
+    fn forget_detail_of_others(&self, persistence: &Persistence) {
+        let Some(running) = persistence.running() else { return };
+        let mut newest = lock(&self.newest_detail);
+        if newest.as_ref().is_some_and(|newest| newest.value.server_id != running.server_id) {
+            *newest = None;
         }
     }
 

@@ -1,5 +1,7 @@
 //! The single integration test binary.
 
+#![allow(clippy::unwrap_used, reason = "a test may end at a surprise")]
+
 #[path = "it/broken.rs"]
 mod broken;
 #[path = "it/catalog.rs"]

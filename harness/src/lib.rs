@@ -30,6 +30,7 @@ pub mod workload;
 
 pub use cluster::{Builder, Cluster};
 pub use error::{Error, Result};
+pub use nix::sys::signal::Signal;
 pub use node::{Answer, Node};
 pub use ports::Port;
 pub use process::Process;

@@ -17,6 +17,7 @@ use crate::{Error, Result};
 const START_LIMIT: Duration = Duration::from_secs(30);
 /// How long a server may take to end when asked to.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
+const FREEZE_LIMIT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(50);
 
 /// One `nats-server` of a [`Cluster`](crate::Cluster).
@@ -273,11 +274,20 @@ impl Node {
 
     // ------------------------------------------------------------------------------------ faults
 
-    /// Stops the process in its tracks (SIGSTOP); connections stay open.
-    #[expect(clippy::unused_async, reason = "all faults are awaited alike")]
+    /// Stops the process in its tracks (SIGSTOP), and returns when it stands still; connections stay
+    /// open.
     pub async fn freeze(&self) -> Result<()> {
         self.signal(Signal::SIGSTOP)?;
         self.state().frozen = true;
+        // The signal is taken by each thread in its own time, and one of them may still answer.
+        let end = Instant::now() + FREEZE_LIMIT;
+        while self.pid().is_some_and(|pid| !stands_still(pid)) {
+            if Instant::now() >= end {
+                let what = format!("{} standing still", self.name());
+                return Err(Error::Timeout { what, limit: FREEZE_LIMIT });
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         Ok(())
     }
 
@@ -338,6 +348,18 @@ impl Node {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Are all threads of the process stopped?
+fn stands_still(pid: u32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return true;
+    };
+    threads.flatten().all(|thread| {
+        // The state follows the program's name, which is in parentheses. A thread may just have ended.
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+    })
 }
 
 fn last_lines(text: &str, count: usize) -> String {

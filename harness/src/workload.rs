@@ -1,6 +1,6 @@
 //! Streams, consumers and messages of many kinds, to have something to look at.
 //!
-//! What there is to make is listed in [`assets`]; this module makes it, keeps the clients that belong to
+//! What there is to make is listed in `assets`; this module makes it, keeps the clients that belong to
 //! it, and reads back from the servers what came of it. Making it again changes nothing.
 
 mod assets;
@@ -184,7 +184,8 @@ impl Workload {
         Ok(())
     }
 
-    /// What is there now, in the servers' own words, sorted by account and name.
+    /// What is there now, in the servers' own words, sorted by account and name. Waits for streams that
+    /// are electing a leader, and fails after half a minute when one stays without.
     pub async fn describe(&self) -> Result<Vec<StreamMade>> {
         let mut made = Vec::new();
         if self.accounts {
@@ -368,9 +369,9 @@ async fn fill_limited(jetstream: &Context) -> Result<()> {
 }
 
 async fn describe(jetstream: &Context, account: &str, made: &mut Vec<StreamMade>) -> Result<()> {
-    let action = "list the streams";
     let names: Vec<String> =
-        jetstream.stream_names().try_collect().await.map_err(Error::client(action))?;
+        patiently("the list of streams", async || jetstream.stream_names().try_collect().await)
+            .await?;
     for name in names {
         let stream = get_stream(jetstream, &name).await?;
         let mut consumers: Vec<ConsumerMade> = patiently(&name, async || {

@@ -206,7 +206,7 @@ impl Table for DroppedTable {
             let detail = snapshot.persistence.as_ref().and_then(|persistence| persistence.detail());
             let dropped = Dropped {
                 series: snapshot.memory.dropped_series(),
-                missing_accounts: detail.map(|detail| detail.missing_accounts),
+                missing_accounts: detail.and_then(|detail| detail.missing_accounts),
             };
             entities.push(source, [&identity.cluster, &identity.server], dropped);
         }

@@ -30,8 +30,8 @@ impl Table for CoreCheckTable {
         gauge "nats_health_check_ok", "/varz, /healthz",
             "Whether the server passes a check of the base tier: varz (it answers) or core (it accepts connections and is not draining)."
             => |c| c.ok;
-        gauge "nats_health_check_status_code", "/healthz",
-            "HTTP status of the request that answered the question, which may be a wider one."
+        gauge "nats_health_check_status_code", "/varz, /healthz",
+            "HTTP status of the request that answered the question; no series when that was a wider one which failed because of JetStream."
             => |c| c.status;
         gauge "nats_health_check_duration_seconds", "/varz, /healthz",
             "Duration of the request that answered the question."
@@ -76,7 +76,10 @@ impl CoreCheck {
 
 impl From<Checked> for CoreCheck {
     fn from(checked: Checked) -> Self {
-        Self { ok: checked.ok, status: Some(checked.status.into()), seconds: checked.seconds }
+        // The wide question may tell that the listeners are open and fail for JetStream's sake.
+        let own = checked.ok == (checked.status == 200);
+        let status = own.then_some(checked.status.into());
+        Self { ok: checked.ok, status, seconds: checked.seconds }
     }
 }
 

@@ -1,12 +1,11 @@
 //! Base tier: the connections between the servers of a cluster.
 //!
 //! A peer has several TCP connections from 2.10 on, and they come and go. So they are added up for
-//! each remote server, and what they add up to are levels, not counters: a connection takes its
-//! counts with it when it closes. Totals are with the server.
+//! each remote server.
 
 use super::{Entities, Table, Topic, rows};
 use crate::nats::endpoint::Endpoint;
-use crate::nats::routez::{Remote, Routez};
+use crate::nats::routez::{Remote, Routez, Traffic};
 use crate::scrape::Scrape;
 use crate::tier::Tier;
 
@@ -60,49 +59,57 @@ const REMOTE_LABELS: &[&str] = &["nats_cluster", "server", "remote"];
 /// The routes of one server to one connected peer.
 pub(super) struct RemoteTable;
 
+/// The routes of one server to one connected peer.
+pub(super) struct RemoteEntity {
+    routes: Remote,
+    traffic: Traffic,
+}
+
 impl Table for RemoteTable {
     const TOPIC: Topic = Topic::Route;
     const TIERS: &'static [Tier] = TIERS;
     const NEEDS: &'static [Endpoint] = NEEDS;
     const LABELS: &'static [&'static str] = REMOTE_LABELS;
-    type Entity<'s> = Remote;
+    type Entity<'s> = RemoteEntity;
 
     rows! {
         gauge "nats_route_remote_connections", "/routez routes",
             "TCP connections to the peer."
-            => |r| r.connections;
+            => |r| r.routes.connections;
         gauge "nats_route_pending_bytes", "/routez routes.pending_size",
             "Bytes that wait to be written to the peer."
-            => |r| r.pending_bytes;
+            => |r| r.routes.pending_bytes;
         gauge "nats_route_rtt_seconds", "/routez routes.rtt",
             "Longest round trip to the peer that was measured last on one of the connections; not refreshed while the network drops packets."
-            => |r| r.rtt_seconds;
-        gauge "nats_route_in_messages", "/routez routes.in_msgs",
-            "Messages received from the peer over the connections that are open now."
-            => |r| r.in_msgs;
-        gauge "nats_route_in_bytes", "/routez routes.in_bytes",
-            "Bytes received from the peer over the connections that are open now."
-            => |r| r.in_bytes;
-        gauge "nats_route_out_messages", "/routez routes.out_msgs",
-            "Messages sent to the peer over the connections that are open now."
-            => |r| r.out_msgs;
-        gauge "nats_route_out_bytes", "/routez routes.out_bytes",
-            "Bytes sent to the peer over the connections that are open now."
-            => |r| r.out_bytes;
+            => |r| r.routes.rtt_seconds;
+        counter "nats_route_in_messages", "/routez routes.in_msgs",
+            "Messages received from the peer, those over connections that are closed included as far as they were seen."
+            => |r| r.traffic.in_messages;
+        counter "nats_route_in_bytes", "/routez routes.in_bytes",
+            "Bytes received from the peer, those over connections that are closed included as far as they were seen."
+            => |r| r.traffic.in_bytes;
+        counter "nats_route_out_messages", "/routez routes.out_msgs",
+            "Messages sent to the peer, those over connections that are closed included as far as they were seen."
+            => |r| r.traffic.out_messages;
+        counter "nats_route_out_bytes", "/routez routes.out_bytes",
+            "Bytes sent to the peer, those over connections that are closed included as far as they were seen."
+            => |r| r.traffic.out_bytes;
         gauge "nats_route_subscriptions", "/routez routes.subscriptions",
             "Interest that the peer has announced."
-            => |r| r.subscriptions;
+            => |r| r.routes.subscriptions;
         gauge "nats_route_remote_newest_start_time_seconds", "/routez routes.start",
             "When the newest connection to the peer was made, in seconds since the epoch."
-            => |r| r.newest_start;
+            => |r| r.routes.newest_start;
     }
 
-    fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<Remote>) {
+    fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<RemoteEntity>) {
         for (source, snapshot) in scrape.snapshots.iter().enumerate() {
             let Some(routez) = snapshot.base.routez() else { continue };
             let identity = &snapshot.identity;
-            for (name, remote) in routez.remotes() {
-                entities.push(source, [&identity.cluster, &identity.server, name], remote);
+            for (name, routes) in routez.remotes() {
+                let traffic = routez.traffic.get(name).copied().unwrap_or_default();
+                let entity = RemoteEntity { routes, traffic };
+                entities.push(source, [&identity.cluster, &identity.server, name], entity);
             }
         }
     }

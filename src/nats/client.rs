@@ -127,12 +127,7 @@ impl Client {
     /// error here.
     pub async fn get(&self, path: &str) -> Result<Answer, Failure> {
         let started = Instant::now();
-        let mut response = self
-            .http
-            .get(format!("{}{path}", self.base))
-            .send()
-            .await
-            .map_err(|error| describe(&error))?;
+        let mut response = self.send(path).await?;
         let status = response.status().as_u16();
         let too_large = || {
             Failure::new(
@@ -153,6 +148,23 @@ impl Client {
             body.extend_from_slice(&chunk);
         }
         Ok(Answer { status, body, elapsed: started.elapsed() })
+    }
+
+    /// Sends the request, twice when the first connection was closed without an answer.
+    ///
+    /// A kept connection may be closed by the other side, such as a proxy whose idle time-out equals
+    /// the scrape interval, while the request is on its way. A new one tells whether the server is
+    /// away.
+    async fn send(&self, path: &str) -> Result<reqwest::Response, Failure> {
+        let request = || self.http.get(format!("{}{path}", self.base)).send();
+        let first = match request().await {
+            Ok(response) => return Ok(response),
+            Err(error) => describe(&error),
+        };
+        if first.reason == Reason::Truncated {
+            return request().await.map_err(|error| describe(&error));
+        }
+        Err(first)
     }
 
     /// Asks for `path` and takes nothing but 200 for an answer.

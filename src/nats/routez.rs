@@ -1,7 +1,7 @@
 //! `/routez`: the connections to the other servers of the cluster, and what
 //! they add up to for each of those servers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Deserialize;
 
@@ -16,6 +16,10 @@ pub struct Routez {
     pub server_id: Option<String>,
     #[serde(deserialize_with = "null_is_default")]
     pub routes: Vec<Connection>,
+    /// What went over all connections to each remote server so far, those included that are closed;
+    /// not from the server, see [`Ledger`].
+    #[serde(skip)]
+    pub traffic: BTreeMap<String, Traffic>,
 }
 
 /// One TCP connection to another server. There are several for each server from 2.10 on.
@@ -23,6 +27,7 @@ pub struct Routez {
 #[serde(default)]
 #[allow(missing_docs)]
 pub struct Connection {
+    pub rid: Option<u64>,
     pub remote_id: Option<String>,
     /// From 2.9.16; equal to the id when the remote server has no configured name.
     pub remote_name: Option<String>,
@@ -50,7 +55,6 @@ impl Body for Routez {
         "import.**",
         "export.**",
         "num_routes",
-        "routes.*.rid",
         "routes.*.did_solicit",
         "routes.*.is_configured",
         "routes.*.ip",
@@ -78,14 +82,6 @@ pub struct Remote {
     pub rtt_seconds: Option<f64>,
     /// When the newest connection was made.
     pub newest_start: Option<Timestamp>,
-    /// Messages received over the connections that are open now.
-    pub in_msgs: u64,
-    /// Messages sent over the connections that are open now.
-    pub out_msgs: u64,
-    /// Bytes received over the connections that are open now.
-    pub in_bytes: u64,
-    /// Bytes sent over the connections that are open now.
-    pub out_bytes: u64,
     /// Interest that the remote server has announced.
     pub subscriptions: u64,
 }
@@ -114,13 +110,81 @@ impl Routez {
     pub fn remotes(&self) -> BTreeMap<&str, Remote> {
         let mut remotes: BTreeMap<&str, Remote> = BTreeMap::new();
         for connection in &self.routes {
-            let Some(name) = connection.remote_name.as_deref() else { continue };
-            if connection.remote_id.as_deref() == Some(name) {
-                continue;
+            if let Some(name) = connection.remote() {
+                remotes.entry(name).or_default().add(connection);
             }
-            remotes.entry(name).or_default().add(connection);
         }
         remotes
+    }
+}
+
+impl Connection {
+    /// The configured name of the remote server.
+    fn remote(&self) -> Option<&str> {
+        self.remote_name.as_deref().filter(|name| self.remote_id.as_deref() != Some(*name))
+    }
+
+    fn traffic(&self) -> Traffic {
+        Traffic {
+            in_messages: self.in_msgs.unwrap_or(0),
+            in_bytes: self.in_bytes.unwrap_or(0),
+            out_messages: self.out_msgs.unwrap_or(0),
+            out_bytes: self.out_bytes.unwrap_or(0),
+        }
+    }
+}
+
+/// What went over one or several connections.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Traffic {
+    pub in_messages: u64,
+    pub in_bytes: u64,
+    pub out_messages: u64,
+    pub out_bytes: u64,
+}
+
+impl Traffic {
+    fn combine(self, other: Self, with: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            in_messages: with(self.in_messages, other.in_messages),
+            in_bytes: with(self.in_bytes, other.in_bytes),
+            out_messages: with(self.out_messages, other.out_messages),
+            out_bytes: with(self.out_bytes, other.out_bytes),
+        }
+    }
+}
+
+/// Adds up the traffic of route connections over their ends.
+///
+/// A connection takes its counts with it when it closes, so a sum over the open ones may go down
+/// while messages flow, and `rate` would take that for a restart. The ledger keeps what closed
+/// connections had when they were seen last, for as long as the server process lives.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    server_id: Option<String>,
+    open: HashMap<u64, Traffic>,
+    total: BTreeMap<String, Traffic>,
+}
+
+impl Ledger {
+    /// Adds what an answer has more than the one before it.
+    pub fn enter(&mut self, answer: &mut Routez) {
+        if self.server_id != answer.server_id {
+            *self = Self { server_id: answer.server_id.clone(), ..Self::default() };
+        }
+        let mut open = HashMap::with_capacity(answer.routes.len());
+        for connection in &answer.routes {
+            let (Some(name), Some(rid)) = (connection.remote(), connection.rid) else { continue };
+            let now = connection.traffic();
+            let before = self.open.get(&rid).copied().unwrap_or_default();
+            let more = now.combine(before, u64::saturating_sub);
+            let total = self.total.entry(name.to_owned()).or_default();
+            *total = total.combine(more, u64::saturating_add);
+            open.insert(rid, now);
+        }
+        self.open = open;
+        answer.traffic.clone_from(&self.total);
     }
 }
 
@@ -129,10 +193,6 @@ impl Remote {
         let sum = |a: u64, b: Option<u64>| a.saturating_add(b.unwrap_or(0));
         self.connections += 1;
         self.pending_bytes = sum(self.pending_bytes, connection.pending_size);
-        self.in_msgs = sum(self.in_msgs, connection.in_msgs);
-        self.out_msgs = sum(self.out_msgs, connection.out_msgs);
-        self.in_bytes = sum(self.in_bytes, connection.in_bytes);
-        self.out_bytes = sum(self.out_bytes, connection.out_bytes);
         self.subscriptions = sum(self.subscriptions, connection.subscriptions);
         self.newest_start = self.newest_start.max(connection.start);
         // `0s` means that no round trip was measured yet.
@@ -157,17 +217,38 @@ mod tests {
     fn connections_to_one_server_are_added_up() {
         let answer = routez(
             r#"{"server_id":"A","routes":[
-              {"remote_id":"A","remote_name":"n2","rtt":"2ms","pending_size":3,"in_msgs":1,"start":"2026-01-01T00:00:00Z"},
-              {"remote_id":"A","remote_name":"n2","rtt":"0s","pending_size":4,"in_msgs":2,"start":"2026-01-02T00:00:00Z"},
+              {"remote_id":"A","remote_name":"n2","rtt":"2ms","pending_size":3,"start":"2026-01-01T00:00:00Z"},
+              {"remote_id":"A","remote_name":"n2","rtt":"0s","pending_size":4,"start":"2026-01-02T00:00:00Z"},
               {"remote_id":"B","remote_name":"n3"}]}"#,
         );
         let remotes = answer.remotes();
         let n2 = &remotes["n2"];
-        assert_eq!((n2.connections, n2.pending_bytes, n2.in_msgs), (2, 7, 3));
+        assert_eq!((n2.connections, n2.pending_bytes), (2, 7));
         assert_eq!(n2.rtt_seconds, Some(0.002));
         assert_eq!(n2.newest_start, Timestamp::parse("2026-01-02T00:00:00Z").unwrap());
         assert_eq!(remotes["n3"].rtt_seconds, None);
         assert_eq!(answer.peers(), 2);
+    }
+
+    #[test]
+    fn traffic_is_added_up_over_the_ends_of_connections() {
+        let mut ledger = Ledger::default();
+        let mut received = |server: &str, connections: &[(u64, u64)]| {
+            let entry = |(rid, count): &(u64, u64)| {
+                format!(r#"{{"rid":{rid},"remote_id":"B","remote_name":"n2","in_msgs":{count}}}"#)
+            };
+            let routes: Vec<_> = connections.iter().map(entry).collect();
+            let text = format!(r#"{{"server_id":"{server}","routes":[{}]}}"#, routes.join(","));
+            let mut answer = routez(&text);
+            ledger.enter(&mut answer);
+            answer.traffic.get("n2").map(|traffic| traffic.in_messages)
+        };
+        assert_eq!(received("A", &[(1, 100), (2, 10)]), Some(110));
+        assert_eq!(received("A", &[(1, 150), (2, 10)]), Some(160));
+        assert_eq!(received("A", &[(2, 15)]), Some(165), "the first connection is closed");
+        assert_eq!(received("A", &[(2, 15), (3, 7)]), Some(172), "a new one");
+        assert_eq!(received("A", &[]), Some(172));
+        assert_eq!(received("C", &[(1, 5)]), Some(5), "another process");
     }
 
     #[test]

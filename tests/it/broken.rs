@@ -1,1 +1,610 @@
-//! To be written.
+//! Every endpoint broken in every way: what it would have shown is gone, the reason is named, and
+//! nothing else is lost.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::support::exporter::Exporter;
+use super::support::model::{Condition, Model};
+use super::support::monitor::{Behaviour, Monitor, Route, gzip};
+use super::support::samples::{Sample, Samples};
+
+const OPENMETRICS: (&str, &str) = ("accept", "application/openmetrics-text; version=1.0.0");
+
+/// Largest body that the exporter of these tests reads; far more than a good one has.
+const BODY_BYTES: u64 = 1 << 20;
+
+/// Short, as the faults that stall take all of it, and long enough for a busy machine.
+const TIMEOUT: &str = "1500ms";
+
+fn exporter(monitor: &Monitor) -> Exporter {
+    let limit = BODY_BYTES.to_string();
+    let variables = [
+        ("NATS_EXPORTER_LIMITS_BODY_BYTES", limit.as_str()),
+        ("NATS_EXPORTER_SCRAPE_BASE_TIMEOUT", TIMEOUT),
+        ("NATS_EXPORTER_SCRAPE_PERSISTENCE_TIMEOUT", TIMEOUT),
+    ];
+    Exporter::start_with(&[monitor.url()], &variables)
+}
+
+type Series = (String, BTreeMap<String, String>);
+
+fn series(sample: &Sample) -> Series {
+    (sample.name.clone(), sample.labels.clone())
+}
+
+/// Whether the value of a series may differ between two scrapes of a server that does not change.
+fn is_volatile(name: &str) -> bool {
+    name.starts_with("process_")
+        || [
+            "nats_exporter_endpoint_duration_seconds",
+            "nats_exporter_endpoint_age_seconds",
+            "nats_exporter_endpoint_errors_total",
+            "nats_exporter_last_success_timestamp_seconds",
+            "nats_exporter_scrapes_total",
+            "nats_exporter_unknown_fields_total",
+            "nats_health_check_duration_seconds",
+            "nats_jetstream_health_check_duration_seconds",
+            "nats_server_clock_offset_seconds",
+        ]
+        .contains(&name)
+}
+
+/// Whether a series is about how endpoints and tiers fare, which a fault changes by design.
+fn is_judgement(sample: &Sample) -> bool {
+    let varz = sample.labels.get("check").is_some_and(|check| check == "varz");
+    let about_varz = varz && sample.name.starts_with("nats_health_check_");
+    about_varz
+        || ["nats_tier_", "nats_exporter_endpoint_"].iter().any(|p| sample.name.starts_with(p))
+        || sample.name == "nats_up"
+}
+
+/// Values by series, without those that differ anyway.
+fn steady(samples: &Samples) -> BTreeMap<Series, String> {
+    let steady = samples.0.iter().filter(|s| !is_volatile(&s.name) && !is_judgement(s));
+    steady.map(|sample| (series(sample), sample.text.clone())).collect()
+}
+
+/// The names under which an endpoint is reported.
+fn endpoints(route: Route) -> &'static [&'static str] {
+    match route {
+        Route::Varz => &["varz"],
+        Route::Routez => &["routez"],
+        Route::Healthz => &["healthz_core", "healthz"],
+        Route::Jsz => &["jsz"],
+        Route::JszDetail => &["jsz_detail"],
+    }
+}
+
+/// Whether a series comes from `route`, and so has to go with it.
+fn comes_from(route: Route, (name, labels): &Series) -> bool {
+    let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
+    let details = [
+        "nats_jetstream_account_",
+        "nats_jetstream_stream_",
+        "nats_jetstream_consumer_",
+        "nats_jetstream_folded_",
+        "nats_exporter_accounts_missing",
+    ];
+    match route {
+        // The waits of the disk stand in /varz, and so do the routes that there should be.
+        Route::Varz => {
+            begins(&["nats_server_", "nats_jetstream_disk_"]) || name == "nats_route_peers_expected"
+        }
+        Route::Routez => begins(&["nats_route_"]),
+        Route::Healthz => {
+            begins(&["nats_health_", "nats_jetstream_health_"])
+                && labels.get("check").is_none_or(|check| check != "varz")
+        }
+        // The plain form says that JetStream runs, and in which process: the detail needs both.
+        // What probes get is from /healthz alone.
+        Route::Jsz => {
+            (begins(&["nats_jetstream_"]) && name != "nats_jetstream_health_probe_would_fail")
+                || begins(&details)
+        }
+        Route::JszDetail => begins(&details),
+    }
+}
+
+/// Scrapes in the classic format.
+async fn scrape(exporter: &Exporter) -> Samples {
+    exporter.samples("/metrics").await
+}
+
+/// Scrapes in both formats, which have to say the same.
+async fn scrape_both(exporter: &Exporter) -> (Samples, Samples) {
+    let classic = exporter.get("/metrics").await;
+    assert_eq!(classic.status, 200, "{}", classic.body);
+    assert!(!classic.body.ends_with("# EOF\n"));
+    let open = exporter.get_with("/metrics", &[OPENMETRICS]).await;
+    assert_eq!(open.status, 200, "{}", open.body);
+    assert!(open.content_type.starts_with("application/openmetrics-text"), "{open:?}");
+    assert!(open.body.ends_with("# EOF\n"));
+    let (classic, open) = (Samples::parse(&classic.body), Samples::parse(&open.body));
+    assert_eq!(steady(&classic), steady(&open));
+    (classic, open)
+}
+
+fn errors(samples: &Samples, endpoint: &str, reason: &str) -> f64 {
+    let labels = [("endpoint", endpoint), ("reason", reason)];
+    samples.value("nats_exporter_endpoint_errors_total", &labels).unwrap_or(0.0)
+}
+
+/// What the endpoint of a healthy server says, changed.
+fn changed(monitor: &Monitor, route: Route, change: impl FnOnce(&mut Value)) -> Behaviour {
+    let target = match route {
+        Route::Varz => "/varz",
+        Route::Routez => "/routez",
+        Route::Healthz => "/healthz",
+        Route::Jsz => "/jsz",
+        Route::JszDetail => "/jsz?consumers=true",
+    };
+    let (status, body) = monitor.says(target);
+    let mut body = serde_json::from_str(&body).expect("the model says JSON");
+    change(&mut body);
+    Behaviour::Answer(status, body.to_string())
+}
+
+/// Replaces everything that is no container.
+fn replace_leaves(value: &mut Value, replacement: &Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|v| replace_leaves(v, replacement)),
+        Value::Object(fields) => {
+            fields.values_mut().for_each(|value| replace_leaves(value, replacement));
+        }
+        leaf => *leaf = replacement.clone(),
+    }
+}
+
+struct Fault {
+    name: &'static str,
+    behaviour: fn(&Monitor, Route) -> Behaviour,
+    reason: fn(Route) -> &'static str,
+}
+
+fn text(body: &str) -> Behaviour {
+    Behaviour::Answer(200, body.to_owned())
+}
+
+/// A health endpoint that is unwell says 500 too, so there the body decides.
+fn status_unless_health(route: Route) -> &'static str {
+    if route == Route::Healthz { "decode" } else { "status" }
+}
+
+static FAULTS: &[Fault] = &[
+    Fault {
+        name: "stalls before the head",
+        behaviour: |_, _| Behaviour::Stall,
+        reason: |_| "timeout",
+    },
+    Fault {
+        name: "stalls in the body",
+        behaviour: |_, _| Behaviour::StallInBody,
+        reason: |_| "timeout",
+    },
+    Fault {
+        name: "drips too slowly",
+        behaviour: |_, _| Behaviour::Drip(Duration::from_millis(300)),
+        reason: |_| "timeout",
+    },
+    Fault { name: "is cut in the body", behaviour: |_, _| Behaviour::Cut, reason: |_| "truncated" },
+    Fault {
+        name: "closes without an answer",
+        behaviour: |_, _| Behaviour::Close,
+        reason: |_| "truncated",
+    },
+    Fault {
+        name: "announces too much",
+        behaviour: |_, _| Behaviour::Oversized(BODY_BYTES + 1),
+        reason: |_| "too_large",
+    },
+    Fault {
+        name: "sends without end",
+        behaviour: |_, _| Behaviour::Endless,
+        reason: |_| "too_large",
+    },
+    Fault {
+        name: "is a gzip bomb",
+        behaviour: |_, _| Behaviour::Gzip(gzip(&vec![b' '; 4 << 20])),
+        reason: |_| "too_large",
+    },
+    Fault {
+        name: "is no gzip though it says so",
+        behaviour: |_, _| Behaviour::Gzip(b"{\"server_id\":\"A\"}".to_vec()),
+        reason: |_| "decode",
+    },
+    Fault { name: "is no HTTP", behaviour: |_, _| Behaviour::Garbage, reason: |_| "decode" },
+    Fault {
+        name: "redirects to itself",
+        behaviour: |monitor, _| Behaviour::Redirect(format!("{}/varz", monitor.url())),
+        reason: |_| "status",
+    },
+    Fault { name: "is not JSON", behaviour: |_, _| text("hello"), reason: |_| "decode" },
+    Fault {
+        name: "is HTML",
+        behaviour: |_, _| text("<!DOCTYPE html><html><body>Welcome</body></html>"),
+        reason: |_| "decode",
+    },
+    Fault { name: "is empty", behaviour: |_, _| text(""), reason: |_| "decode" },
+    Fault { name: "is a list", behaviour: |_, _| text("[1, 2, 3]"), reason: |_| "decode" },
+    Fault { name: "is null", behaviour: |_, _| text("null"), reason: |_| "decode" },
+    Fault { name: "is an empty object", behaviour: |_, _| text("{}"), reason: |_| "decode" },
+    Fault {
+        name: "has more behind its end",
+        behaviour: |monitor, route| {
+            let Behaviour::Answer(status, body) = changed(monitor, route, |_| ()) else {
+                unreachable!("changed gives an answer")
+            };
+            Behaviour::Answer(status, body + "{}")
+        },
+        reason: |_| "decode",
+    },
+    Fault {
+        name: "is JSON cut short",
+        behaviour: |monitor, route| {
+            let Behaviour::Answer(status, mut body) = changed(monitor, route, |_| ()) else {
+                unreachable!("changed gives an answer")
+            };
+            body.truncate(body.len() - 1);
+            Behaviour::Answer(status, body)
+        },
+        reason: |_| "truncated",
+    },
+    Fault {
+        name: "is nested a hundred thousand deep",
+        behaviour: |_, _| {
+            text(&format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000)))
+        },
+        reason: |_| "decode",
+    },
+    Fault {
+        name: "is not UTF-8",
+        behaviour: |_, _| {
+            Behaviour::Gzip(gzip(b"{\"server_id\":\"\xff\xfe\",\"status\":\"\xff\"}"))
+        },
+        reason: |_| "decode",
+    },
+    Fault {
+        name: "does not exist",
+        behaviour: |_, _| Behaviour::Answer(404, "404 page not found\n".to_owned()),
+        reason: |_| "status",
+    },
+    Fault {
+        name: "wants credentials",
+        behaviour: |_, _| Behaviour::Answer(401, String::new()),
+        reason: |_| "status",
+    },
+    Fault {
+        name: "fails with a body",
+        behaviour: |_, _| Behaviour::Answer(500, "Internal Server Error".to_owned()),
+        reason: status_unless_health,
+    },
+    Fault {
+        name: "is overloaded",
+        behaviour: |_, _| Behaviour::Answer(503, "<html>Service Unavailable</html>".to_owned()),
+        reason: status_unless_health,
+    },
+    Fault {
+        name: "has other types",
+        behaviour: |monitor, route| {
+            changed(monitor, route, |body| replace_leaves(body, &json!({ "no": "leaf" })))
+        },
+        reason: |_| "decode",
+    },
+    Fault {
+        name: "has negative counts",
+        behaviour: |monitor, route| {
+            changed(monitor, route, |body| replace_leaves(body, &json!(-1.5e300)))
+        },
+        reason: |_| "decode",
+    },
+    Fault {
+        name: "has nulls everywhere",
+        behaviour: |monitor, route| {
+            changed(monitor, route, |body| replace_leaves(body, &Value::Null))
+        },
+        reason: |_| "decode",
+    },
+];
+
+/// Applies each fault to `route` of one server, after a good scrape.
+async fn breaks_alone(route: Route) {
+    let monitor = Monitor::start(Model::default()).await;
+    let exporter = exporter(&monitor);
+    let healthy = steady(&scrape(&exporter).await);
+    let lost = |series: &&Series| comes_from(route, series);
+    assert!(healthy.keys().any(|series| lost(&series)), "{route:?} shows nothing");
+    for Fault { name, behaviour, reason } in FAULTS {
+        let context = format!("{route:?} {name}");
+        monitor.heal();
+        // What is still in flight would be shared by the next scrape.
+        monitor.idle().await;
+        let before = scrape(&exporter).await;
+        assert_eq!(steady(&before), healthy, "not all is back before: {context}");
+        monitor.set(route, behaviour(&monitor, route));
+        let (broken, mut later) = scrape_both(&exporter).await;
+
+        let mut expected = healthy.clone();
+        expected.retain(|series, _| !comes_from(route, series));
+        let found = steady(&broken);
+        let missing: Vec<_> = expected.iter().filter(|(s, v)| found.get(s) != Some(v)).collect();
+        assert!(missing.is_empty(), "{context}: lost {missing:#?}");
+        let more: Vec<_> = found.iter().filter(|(s, _)| !expected.contains_key(s)).collect();
+        assert!(more.is_empty(), "{context}: shows {more:#?}");
+
+        let reason = reason(route);
+        for endpoint in endpoints(route) {
+            let labels = [("endpoint", *endpoint)];
+            let failures = broken.find("nats_exporter_endpoint_failure_info", &labels);
+            let failures: Vec<_> = failures.map(|s| s.labels["reason"].as_str()).collect();
+            assert_eq!(failures, [reason], "{context}");
+            // A request that ran into its time-out may end a moment after the scrape.
+            let counted = |samples: &Samples| {
+                errors(samples, endpoint, reason) > errors(&before, endpoint, reason)
+            };
+            if !counted(&later) {
+                later = exporter.until("/metrics", Duration::from_secs(20), counted).await;
+            }
+            assert!(counted(&later), "{context}: {endpoint} counts no more {reason}");
+        }
+        for endpoint in ["varz", "routez", "healthz_core", "jsz", "jsz_detail", "healthz"] {
+            let up = broken.value("nats_exporter_endpoint_up", &[("endpoint", endpoint)]);
+            // A server gets one /jsz at a time, so the detail has no turn while the plain one hangs.
+            let waits = reason == "timeout" && route == Route::Jsz && endpoint == "jsz_detail";
+            let expected = f64::from(u8::from(!waits && !endpoints(route).contains(&endpoint)));
+            assert_eq!(up, Some(expected), "{context}: {endpoint}");
+        }
+        let up = f64::from(u8::from(route != Route::Varz));
+        assert_eq!(broken.value("nats_up", &[]), Some(up), "{context}");
+    }
+}
+
+#[tokio::test]
+async fn a_broken_varz_costs_only_itself() {
+    breaks_alone(Route::Varz).await;
+}
+
+#[tokio::test]
+async fn a_broken_routez_costs_only_itself() {
+    breaks_alone(Route::Routez).await;
+}
+
+#[tokio::test]
+async fn a_broken_healthz_costs_only_itself() {
+    breaks_alone(Route::Healthz).await;
+}
+
+#[tokio::test]
+async fn a_broken_jsz_costs_only_itself_and_what_needs_it() {
+    breaks_alone(Route::Jsz).await;
+}
+
+#[tokio::test]
+async fn a_broken_jsz_detail_costs_only_itself() {
+    breaks_alone(Route::JszDetail).await;
+}
+
+/// Nobody listens any more, or ever did.
+#[tokio::test]
+async fn a_refused_connection_leaves_only_the_failure() {
+    let mut monitor = Monitor::start(Model::default()).await;
+    let (before, never) = (exporter(&monitor), exporter(&monitor));
+    scrape(&before).await;
+    monitor.stop().await;
+    for (exporter, server) in [(before, "n1".to_owned()), (never, monitor.address().to_string())] {
+        let samples = scrape(&exporter).await;
+        let found = samples.0.iter().filter(|sample| {
+            !sample.name.starts_with("process_") && !sample.name.starts_with("nats_exporter_")
+        });
+        let names: Vec<_> = found.map(|s| (s.name.as_str(), s.labels["server"].as_str())).collect();
+        let allowed = ["nats_up", "nats_tier_state", "nats_tier_reason", "nats_health_check_ok"];
+        for (name, of) in names {
+            assert!(
+                allowed.contains(&name) || name == "nats_health_check_duration_seconds",
+                "{name} is shown"
+            );
+            assert_eq!(of, server);
+        }
+        assert_eq!(samples.value("nats_up", &[]), Some(0.0));
+        assert_eq!(samples.value("nats_health_check_ok", &[]), Some(0.0));
+        assert_eq!(samples.state(&server, "base").as_deref(), Some("down"));
+        assert_eq!(samples.state(&server, "persistence").as_deref(), Some("unknown"));
+        assert!(samples.reasons(&server, "base").contains("unreachable"));
+        let failures: Vec<_> =
+            samples.find("nats_exporter_endpoint_failure_info", &[("reason", "connect")]).collect();
+        let asked: Vec<_> = samples.find("nats_exporter_endpoint_up", &[]).collect();
+        assert!(asked.iter().all(|sample| sample.text == "0"), "{asked:?}");
+        assert_eq!(failures.len(), asked.len(), "{failures:?}");
+    }
+}
+
+/// Ways to answer that are unusual and good.
+#[tokio::test]
+async fn odd_but_good_answers_lose_nothing() {
+    let monitor = Monitor::start(Model::default()).await;
+    let exporter = exporter(&monitor);
+    let healthy = steady(&scrape(&exporter).await);
+    for route in Route::ALL {
+        for behaviour in [
+            Behaviour::GoodGzip,
+            Behaviour::GoodChunked,
+            Behaviour::Drip(Duration::ZERO),
+            changed(&monitor, route, |body| {
+                body["zz_new"] = json!({ "deep": [1, { "deeper": null }] });
+            }),
+        ] {
+            monitor.heal();
+            monitor.set(route, behaviour.clone());
+            assert_eq!(steady(&scrape(&exporter).await), healthy, "{route:?} {behaviour:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn unknown_fields_are_counted() {
+    let monitor = Monitor::start(Model::default()).await;
+    let exporter = exporter(&monitor);
+    let unknown = |samples: &Samples, endpoint: &str| {
+        samples.value("nats_exporter_unknown_fields_total", &[("endpoint", endpoint)])
+    };
+    let samples = exporter.samples("/metrics").await;
+    for (route, endpoint) in [(Route::Varz, "varz"), (Route::Routez, "routez"), (Route::Jsz, "jsz")]
+    {
+        assert_eq!(unknown(&samples, endpoint), Some(0.0), "the model has only known fields");
+        let more = changed(&monitor, route, |body| body["zz_new"] = json!({ "deep": [1] }));
+        monitor.set(route, more);
+        let samples = exporter.samples("/metrics").await;
+        assert_eq!(unknown(&samples, endpoint), Some(1.0), "{endpoint}");
+    }
+}
+
+/// An answer that names its server and nothing else is an answer, of which next to nothing is known.
+#[tokio::test]
+async fn what_is_missing_or_null_is_not_invented() {
+    let said_by_absence = [
+        // The server leaves out false, and prints null for an empty list of routes.
+        "nats_server_info",
+        "nats_server_clock_offset_seconds",
+        "nats_route_peers",
+        "nats_route_connections",
+        "nats_route_connected",
+        "nats_route_peers_expected",
+        "nats_jetstream_enabled",
+        "nats_jetstream_configured",
+        "nats_jetstream_info",
+    ];
+    for route in [Route::Varz, Route::Routez, Route::Jsz, Route::JszDetail] {
+        for nulls in [false, true] {
+            let monitor = Monitor::start(Model::default()).await;
+            let exporter = exporter(&monitor);
+            // Twice, so that the name is learned before it is gone.
+            scrape(&exporter).await;
+            let healthy = steady(&scrape(&exporter).await);
+            let thin = changed(&monitor, route, |body| {
+                let fields = body.as_object_mut().unwrap();
+                fields.retain(|name, value| {
+                    let keep = name == "server_id";
+                    if !keep {
+                        *value = Value::Null;
+                    }
+                    keep || nulls
+                });
+            });
+            monitor.set(route, thin);
+            let samples = scrape(&exporter).await;
+            for endpoint in endpoints(route) {
+                let up = samples.value("nats_exporter_endpoint_up", &[("endpoint", endpoint)]);
+                assert_eq!(up, Some(1.0), "{route:?} {nulls}");
+            }
+            for (series, value) in steady(&samples) {
+                let (name, labels) = &series;
+                // The plain form carries others, which say what they said before.
+                let mut others = Route::ALL.into_iter().filter(|other| *other != route);
+                let carried = others.any(|other| comes_from(other, &series));
+                let own = comes_from(route, &series) && !(route == Route::Jsz && carried);
+                assert!(
+                    !own || said_by_absence.contains(&name.as_str()),
+                    "{route:?} {nulls}: {name} {labels:?} {value} is invented"
+                );
+                // Without its name the server has other labels.
+                if !own && route != Route::Varz {
+                    assert_eq!(healthy.get(&series), Some(&value), "{route:?} {nulls}: {series:?}");
+                }
+            }
+        }
+    }
+}
+
+/// A stream and a consumer of which nothing but the name is said have no numbers.
+#[tokio::test]
+async fn streams_without_numbers_have_none() {
+    let monitor = Monitor::start(Model::default()).await;
+    let exporter = exporter(&monitor);
+    let thin = changed(&monitor, Route::JszDetail, |body| {
+        for stream in body["account_details"][0]["stream_detail"].as_array_mut().unwrap() {
+            for part in ["config", "state"] {
+                replace_leaves(&mut stream[part], &Value::Null);
+            }
+            for consumer in stream["consumer_detail"].as_array_mut().unwrap() {
+                for part in ["delivered", "ack_floor", "num_pending", "num_ack_pending", "ts"] {
+                    replace_leaves(&mut consumer[part], &Value::Null);
+                }
+            }
+        }
+    });
+    monitor.set(Route::JszDetail, thin);
+    let samples = scrape(&exporter).await;
+    let up = samples.value("nats_exporter_endpoint_up", &[("endpoint", "jsz_detail")]);
+    assert_eq!(up, Some(1.0));
+    for name in [
+        "nats_jetstream_stream_messages",
+        "nats_jetstream_stream_bytes",
+        "nats_jetstream_stream_subjects",
+        "nats_jetstream_stream_deleted_messages",
+        "nats_jetstream_stream_replica_messages",
+        "nats_jetstream_stream_replica_lost_messages",
+        "nats_jetstream_consumer_pending_messages",
+        "nats_jetstream_consumer_ack_pending",
+        "nats_jetstream_consumer_delivered_messages_total",
+    ] {
+        let found: Vec<_> = samples.find(name, &[]).collect();
+        assert!(found.is_empty(), "{found:?}");
+    }
+    assert_eq!(samples.find("nats_jetstream_stream_is_leader", &[]).count(), 2);
+}
+
+fn hostile_names() -> Vec<String> {
+    vec![
+        "double\"quote".to_owned(),
+        "back\\slash".to_owned(),
+        "ends with a backslash\\".to_owned(),
+        "line\nfeed".to_owned(),
+        "not an escape \\n".to_owned(),
+        "carriage\rreturn at the end\r".to_owned(),
+        "\"} 1\nnats_up{server=\"fake\"} 0".to_owned(),
+        "# EOF\n# EOF".to_owned(),
+        "{a=\"b\",}".to_owned(),
+        "żółć 日本語 🦀 e\u{301} \u{202e}".to_owned(),
+        "\u{0}\u{1}\u{7f}\u{85}\u{2028}\t".to_owned(),
+        "-".repeat(64 << 10),
+        "\"\\\n".repeat(20_000),
+    ]
+}
+
+/// Names are the users' data: they arrive as they are, and break nothing.
+#[tokio::test]
+async fn hostile_names_arrive_as_they_are() {
+    for name in hostile_names() {
+        let mut model = Model::new(&format!("s{name}"), (2, 15, 1));
+        model.cluster = format!("c{name}");
+        model.account = format!("a{name}");
+        model.peer = format!("p{name}");
+        model.streams = vec![name.clone(), format!("{name}2")];
+        model.condition = Condition::StreamUnwell;
+        let monitor = Monitor::start(model.clone()).await;
+        let exporter = Exporter::start(&[monitor.url()]);
+        let (samples, _) = scrape_both(&exporter).await;
+        let shown: String = name.chars().take(40).collect();
+        assert_eq!(samples.value("nats_up", &[]), Some(1.0), "{shown}");
+        let up: Vec<_> = samples.find("nats_exporter_endpoint_up", &[]).collect();
+        assert_eq!(up.len(), 6, "{shown}");
+        assert!(up.iter().all(|sample| sample.text == "1"), "{shown}");
+        for (metric, labels) in [
+            ("nats_server_info", vec![("server_name", &model.name)]),
+            ("nats_up", vec![("server", &model.name), ("nats_cluster", &model.cluster)]),
+            ("nats_route_connected", vec![("remote", &model.peer)]),
+            ("nats_jetstream_meta_peer_current", vec![("peer", &model.peer)]),
+            (
+                "nats_jetstream_stream_messages",
+                vec![("account", &model.account), ("stream", &name)],
+            ),
+            ("nats_jetstream_consumer_pending_messages", vec![("stream", &name)]),
+            ("nats_jetstream_health_failing_asset_info", vec![("stream", &name)]),
+        ] {
+            let labels: Vec<_> = labels.into_iter().map(|(k, v)| (k, v.as_str())).collect();
+            assert_eq!(samples.find(metric, &labels).count(), 1, "{metric} {shown}");
+        }
+    }
+}

@@ -1,1 +1,493 @@
-//! To be written.
+//! What hangs costs itself: tiers, endpoints, targets and scrapers do not wait for each other, and
+//! the server is asked no more than needed.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use super::support::exporter::{Answer, Exporter};
+use super::support::model::{Condition, Model};
+use super::support::monitor::{Behaviour, Monitor, Route};
+use super::support::samples::{Sample, Samples};
+
+const V2_9: (u64, u64, u64) = (2, 9, 10);
+const V2_10: (u64, u64, u64) = (2, 10, 26);
+const V2_15: (u64, u64, u64) = (2, 15, 1);
+
+const WIDE: &str = "/healthz?details=true";
+const PLAIN: &str = "/healthz";
+const ENABLED: &str = "/healthz?js-enabled-only=true";
+const SERVER: &str = "/healthz?js-server-only=true";
+const DETAIL: &str = "/jsz?consumers=true&config=true&limit=1000000";
+
+/// Scrapes as Prometheus does that gives up after `seconds`, and sees that it need not.
+async fn within(exporter: &Exporter, path: &str, seconds: u32) -> Samples {
+    let announced = seconds.to_string();
+    let headers = [("X-Prometheus-Scrape-Timeout-Seconds", announced.as_str())];
+    let Answer { status, body, elapsed, .. } = exporter.get_with(path, &headers).await;
+    assert_eq!(status, 200, "{body}");
+    assert!(elapsed < Duration::from_secs(seconds.into()), "took {elapsed:?}");
+    Samples::parse(&body)
+}
+
+fn up(samples: &Samples, endpoint: &str) -> Option<f64> {
+    samples.value("nats_exporter_endpoint_up", &[("endpoint", endpoint)])
+}
+
+/// Names of the metrics that begin with one of `prefixes`, with their labels.
+fn series(samples: &Samples, prefixes: &[&str]) -> BTreeSet<String> {
+    let chosen = samples.0.iter().filter(|s| prefixes.iter().any(|p| s.name.starts_with(p)));
+    chosen.map(|sample| format!("{} {:?}", sample.name, sample.labels)).collect()
+}
+
+const BASE: &[&str] =
+    &["nats_up", "nats_server_", "nats_route_", "nats_health_", "nats_tier_reason"];
+
+#[tokio::test]
+async fn a_hanging_jsz_leaves_the_base_tier_complete_and_in_time() {
+    let monitor = Monitor::start(Model::default()).await;
+    let exporter = Exporter::start(&[monitor.url()]);
+    let healthy = exporter.samples("/metrics").await;
+    assert_eq!(healthy.state("n1", "base").as_deref(), Some("ok"));
+    assert_eq!(healthy.state("n1", "persistence").as_deref(), Some("ok"));
+    for route in [Route::Jsz, Route::JszDetail] {
+        monitor.set(route, Behaviour::Stall);
+    }
+    let samples = within(&exporter, "/metrics", 2).await;
+    assert_eq!(series(&samples, BASE), series(&healthy, BASE));
+    assert_eq!(samples.state("n1", "base").as_deref(), Some("ok"));
+    assert_eq!(samples.state("n1", "persistence").as_deref(), Some("unknown"));
+    assert_eq!(samples.reasons("n1", "persistence"), ["jsz_unavailable".to_owned()].into());
+    for (endpoint, expected) in [
+        ("varz", 1.0),
+        ("routez", 1.0),
+        ("healthz_core", 1.0),
+        ("healthz", 1.0),
+        ("jsz", 0.0),
+        ("jsz_detail", 0.0),
+    ] {
+        assert_eq!(up(&samples, endpoint), Some(expected), "{endpoint}");
+    }
+    let shown = series(&samples, &["nats_jetstream_stream", "nats_jetstream_messages"]);
+    assert!(shown.is_empty(), "{shown:?}");
+}
+
+/// The detail hangs, and the cheap form still says how JetStream of the server is.
+#[tokio::test]
+async fn a_hanging_detail_leaves_the_plain_form() {
+    let monitor = Monitor::start(Model::default()).await;
+    let exporter = Exporter::start(&[monitor.url()]);
+    monitor.set(Route::JszDetail, Behaviour::Stall);
+    let samples = within(&exporter, "/metrics", 2).await;
+    assert_eq!((up(&samples, "jsz"), up(&samples, "jsz_detail")), (Some(1.0), Some(0.0)));
+    assert_eq!(samples.value("nats_jetstream_enabled", &[]), Some(1.0));
+    assert_eq!(samples.value("nats_jetstream_meta_is_leader", &[]), Some(1.0));
+    assert_eq!(samples.find("nats_jetstream_stream_messages", &[]).count(), 0);
+}
+
+#[tokio::test]
+async fn a_base_scrape_asks_only_the_base_tier() {
+    for (version, core) in [(V2_9, ENABLED), (V2_10, ENABLED), (V2_15, SERVER)] {
+        let monitor = Monitor::start(Model::new("n1", version)).await;
+        let exporter = Exporter::start(&[monitor.url()]);
+        exporter.samples("/metrics?tier=base").await;
+        let asked: BTreeSet<_> = monitor.requests().into_iter().map(|r| r.target).collect();
+        assert_eq!(asked, ["/varz", "/routez", core].map(str::to_owned).into(), "{version:?}");
+        assert_eq!(monitor.requests().len(), 3, "each once");
+    }
+}
+
+#[tokio::test]
+async fn a_hanging_base_endpoint_leaves_the_others() {
+    for (route, down, kept) in [
+        (Route::Varz, &["varz"][..], &["nats_route_connected", "nats_jetstream_stream_messages"]),
+        (Route::Routez, &["routez"], &["nats_server_info", "nats_jetstream_stream_messages"]),
+        (
+            Route::Healthz,
+            &["healthz", "healthz_core"],
+            &["nats_server_info", "nats_jetstream_stream_messages"],
+        ),
+    ] {
+        let monitor = Monitor::start(Model::default()).await;
+        let exporter = Exporter::start(&[monitor.url()]);
+        // Who the server is has to be known before /varz hangs.
+        exporter.samples("/metrics").await;
+        monitor.set(route, Behaviour::Stall);
+        let samples = within(&exporter, "/metrics", 3).await;
+        for endpoint in ["varz", "routez", "healthz_core", "jsz", "jsz_detail", "healthz"] {
+            let expected = f64::from(u8::from(!down.contains(&endpoint)));
+            assert_eq!(up(&samples, endpoint), Some(expected), "{route:?}: {endpoint}");
+        }
+        for name in kept {
+            assert!(samples.find(name, &[]).count() > 0, "{route:?}: {name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_hanging_target_leaves_the_other_nine() {
+    let mut monitors = Vec::new();
+    for number in 0..10 {
+        monitors.push(Monitor::start(Model::new(&format!("s{number}"), V2_15)).await);
+    }
+    for route in Route::ALL {
+        monitors[4].set(route, Behaviour::Stall);
+    }
+    let urls: Vec<_> = monitors.iter().map(Monitor::url).collect();
+    let exporter = Exporter::start(&urls);
+    let samples = within(&exporter, "/metrics", 3).await;
+    for number in (0..10).filter(|number| *number != 4) {
+        let server = format!("s{number}");
+        for tier in ["base", "persistence"] {
+            assert_eq!(samples.state(&server, tier).as_deref(), Some("ok"), "{server} {tier}");
+        }
+        let labels = [("server", server.as_str())];
+        assert_eq!(samples.value("nats_jetstream_streams", &labels), Some(2.0));
+        assert_eq!(samples.find("nats_jetstream_stream_replica_messages", &labels).count(), 2);
+    }
+    let address = monitors[4].address().to_string();
+    assert_eq!(samples.value("nats_up", &[("server", &address)]), Some(0.0));
+    assert_eq!(samples.state(&address, "base").as_deref(), Some("down"));
+    assert!(samples.reasons(&address, "base").contains("not_answering"));
+}
+
+#[tokio::test]
+async fn scrapes_at_the_same_time_share_requests_and_never_ask_jsz_twice_at_once() {
+    const SCRAPES: usize = 20;
+    let monitor = Monitor::start(Model::default()).await;
+    let exporter = Exporter::start(&[monitor.url()]);
+    for route in Route::ALL {
+        monitor.set(route, Behaviour::After(Duration::from_millis(400)));
+    }
+    for _ in 0..2 {
+        let all = (0..SCRAPES).map(|_| exporter.samples("/metrics"));
+        for samples in futures_of(all).await {
+            assert_eq!(samples.find("nats_jetstream_stream_messages", &[]).count(), 2);
+            assert_eq!(up(&samples, "jsz"), Some(1.0));
+        }
+    }
+    assert_eq!(monitor.most_in_flight("/jsz"), 1);
+    for route in Route::ALL {
+        let count = monitor.count(route);
+        assert!((1..SCRAPES).contains(&count), "{route:?} was asked {count} times");
+    }
+}
+
+/// Drives all of them at once and returns what they gave.
+async fn futures_of<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut futures: Vec<_> = futures.map(Box::pin).collect();
+    let mut done: Vec<_> = futures.iter().map(|_| None).collect();
+    std::future::poll_fn(|context| {
+        for (future, done) in futures.iter_mut().zip(&mut done) {
+            if done.is_none()
+                && let std::task::Poll::Ready(output) = future.as_mut().poll(context)
+            {
+                *done = Some(output);
+            }
+        }
+        if done.iter().all(Option::is_some) {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
+    })
+    .await;
+    done.into_iter().flatten().collect()
+}
+
+#[tokio::test]
+async fn a_scraper_that_goes_away_takes_no_answer_along() {
+    let monitor = Monitor::start(Model::default()).await;
+    let exporter = Exporter::start(&[monitor.url()]);
+    monitor.set(Route::Jsz, Behaviour::Gated);
+    let address = exporter.url().trim_start_matches("http://");
+    let mut first = TcpStream::connect(address).await.unwrap();
+    first.write_all(b"GET /metrics HTTP/1.1\r\nHost: exporter\r\n\r\n").await.unwrap();
+    monitor.asked(Route::Jsz, 1).await;
+    // After this no /varz is in flight that the second scrape could share.
+    exporter.samples("/metrics?tier=base").await;
+    let count = monitor.count(Route::Varz);
+    let second = async {
+        let samples = exporter.samples("/metrics").await;
+        assert_eq!(up(&samples, "jsz"), Some(1.0), "{}", exporter.log());
+        assert_eq!(samples.value("nats_jetstream_enabled", &[]), Some(1.0));
+    };
+    let leave = async {
+        // So when it is asked again, the second scrape is under way.
+        monitor.asked(Route::Varz, count + 1).await;
+        drop(first);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        monitor.open_gate();
+    };
+    tokio::join!(second, leave);
+    assert_eq!(monitor.count(Route::Jsz), 1, "the second scrape took over the request");
+}
+
+fn messages(samples: &Samples) -> Vec<f64> {
+    samples.find("nats_jetstream_stream_messages", &[]).map(Sample::value).collect()
+}
+
+fn age(samples: &Samples) -> f64 {
+    let labels = [("endpoint", "jsz_detail")];
+    samples.value("nats_exporter_endpoint_age_seconds", &labels).expect("it has an age")
+}
+
+#[tokio::test]
+async fn detail_is_kept_for_its_interval_and_says_its_age() {
+    let monitor = Monitor::start(Model::default()).await;
+    let interval = [("NATS_EXPORTER_JETSTREAM_DETAIL_INTERVAL", "60s")];
+    let exporter = Exporter::start_with(&[monitor.url()], &interval);
+    let first = exporter.samples("/metrics").await;
+    assert_eq!(messages(&first), [42.0, 42.0]);
+    monitor.change(|model| model.messages = 1000);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let second = exporter.samples("/metrics").await;
+    assert_eq!(messages(&second), [42.0, 42.0], "as the detail said");
+    assert_eq!(second.value("nats_jetstream_messages", &[]), Some(2000.0), "the plain form is new");
+    assert!(age(&second) >= 0.3, "{}", age(&second));
+    assert_eq!(monitor.targets("/jsz"), ["/jsz", DETAIL, "/jsz"]);
+}
+
+/// The new process has other leaders and other numbers.
+#[tokio::test]
+async fn detail_of_a_process_that_is_gone_is_not_shown() {
+    let monitor = Monitor::start(Model::default()).await;
+    let interval = [("NATS_EXPORTER_JETSTREAM_DETAIL_INTERVAL", "60s")];
+    let exporter = Exporter::start_with(&[monitor.url()], &interval);
+    assert_eq!(messages(&exporter.samples("/metrics").await), [42.0, 42.0]);
+    monitor.change(|model| {
+        model.id = "ANOTHER".to_owned();
+        model.messages = 7;
+    });
+    let found = messages(&exporter.samples("/metrics").await);
+    assert!(found.iter().all(|count| (*count - 42.0).abs() > 1.0), "{found:?}");
+    let found = messages(&exporter.samples("/metrics").await);
+    assert_eq!(found, [7.0, 7.0], "the new process is asked without waiting for the interval");
+}
+
+#[tokio::test]
+async fn detail_that_cannot_be_refreshed_is_gone() {
+    let monitor = Monitor::start(Model::default()).await;
+    let variables = [
+        ("NATS_EXPORTER_JETSTREAM_DETAIL_INTERVAL", "100ms"),
+        ("NATS_EXPORTER_JETSTREAM_DETAIL_MAX_AGE", "1h"),
+    ];
+    let exporter = Exporter::start_with(&[monitor.url()], &variables);
+    assert_eq!(messages(&exporter.samples("/metrics").await), [42.0, 42.0]);
+    monitor.set(Route::JszDetail, Behaviour::Answer(500, String::new()));
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    for _ in 0..2 {
+        let samples = exporter.samples("/metrics").await;
+        assert_eq!(messages(&samples), [0.0; 0]);
+        assert_eq!(up(&samples, "jsz_detail"), Some(0.0));
+    }
+}
+
+/// Slow is not failed: what was said before is shown with its age, as long as it may.
+#[tokio::test]
+async fn detail_that_is_late_gives_way_to_the_last_one() {
+    let monitor = Monitor::start(Model::default()).await;
+    let variables = [
+        ("NATS_EXPORTER_JETSTREAM_DETAIL_INTERVAL", "100ms"),
+        ("NATS_EXPORTER_JETSTREAM_DETAIL_MAX_AGE", "1h"),
+    ];
+    let exporter = Exporter::start_with(&[monitor.url()], &variables);
+    assert_eq!(messages(&exporter.samples("/metrics").await), [42.0, 42.0]);
+    monitor.set(Route::JszDetail, Behaviour::Stall);
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    let samples = within(&exporter, "/metrics", 2).await;
+    assert_eq!(messages(&samples), [42.0, 42.0]);
+    assert!(age(&samples) > 1.0, "{}", age(&samples));
+}
+
+#[tokio::test]
+async fn health_is_asked_with_as_few_questions_as_the_version_allows() {
+    use Condition::{ListenersClosed, NoMetaLeader, StreamUnwell, SwitchedOff, Well};
+    let cases = [
+        (V2_9, Well, vec![PLAIN]),
+        (V2_9, ListenersClosed, vec![PLAIN]),
+        (V2_9, SwitchedOff, vec![PLAIN, ENABLED]),
+        (V2_9, NoMetaLeader, vec![PLAIN, ENABLED, SERVER]),
+        (V2_9, StreamUnwell, vec![PLAIN, ENABLED, SERVER]),
+        (V2_10, Well, vec![WIDE]),
+        (V2_10, ListenersClosed, vec![WIDE]),
+        (V2_10, SwitchedOff, vec![WIDE, ENABLED]),
+        (V2_10, NoMetaLeader, vec![WIDE, ENABLED]),
+        (V2_10, StreamUnwell, vec![WIDE]),
+        (V2_15, Well, vec![WIDE]),
+        (V2_15, ListenersClosed, vec![WIDE]),
+        (V2_15, SwitchedOff, vec![WIDE, ENABLED]),
+        (V2_15, NoMetaLeader, vec![WIDE, ENABLED]),
+        (V2_15, StreamUnwell, vec![WIDE]),
+    ];
+    for (version, condition, expected) in cases {
+        let context = format!("{version:?} {condition:?}");
+        let mut model = Model::new("n1", version);
+        model.condition = condition;
+        let monitor = Monitor::start(model).await;
+        let exporter = Exporter::start(&[monitor.url()]);
+        // Without the base tier, which asks its own question when the answer is not there soon.
+        let samples = exporter.samples("/metrics?tier=persistence").await;
+        assert_eq!(monitor.targets("/healthz"), expected, "{context}");
+        let ok = |check: &str| samples.value("nats_jetstream_health_check_ok", &[("check", check)]);
+        let said = (ok("enabled"), ok("meta"), ok("assets"));
+        let (yes, no) = (Some(1.0), Some(0.0));
+        let wanted = match condition {
+            Well => (yes, yes, yes),
+            ListenersClosed => (None, None, None),
+            SwitchedOff => (no, None, None),
+            NoMetaLeader => (yes, no, None),
+            StreamUnwell => (yes, yes, no),
+        };
+        assert_eq!(said, wanted, "{context}");
+    }
+}
+
+#[tokio::test]
+async fn one_health_question_answers_both_tiers_when_all_is_well() {
+    for (version, question) in [(V2_9, PLAIN), (V2_10, WIDE), (V2_15, WIDE)] {
+        let monitor = Monitor::start(Model::new("n1", version)).await;
+        let exporter = Exporter::start(&[monitor.url()]);
+        let mut asked = Vec::new();
+        // On a busy machine an answer may be late enough for the base tier to ask its own question.
+        for _ in 0..5 {
+            monitor.forget();
+            let samples = exporter.samples("/metrics").await;
+            let labels = [("check", "core")];
+            assert_eq!(samples.value("nats_health_check_ok", &labels), Some(1.0));
+            asked = monitor.targets("/healthz");
+            assert_eq!(asked[0], question);
+            if asked.len() == 1 {
+                break;
+            }
+        }
+        assert_eq!(asked, [question]);
+    }
+}
+
+#[tokio::test]
+async fn a_hanging_wide_health_question_leaves_the_core_answer() {
+    for (version, wide, core) in
+        [(V2_9, PLAIN, ENABLED), (V2_10, WIDE, ENABLED), (V2_15, WIDE, SERVER)]
+    {
+        let monitor = Monitor::start(Model::new("n1", version)).await;
+        let exporter = Exporter::start(&[monitor.url()]);
+        monitor.set_target(wide, Behaviour::Stall);
+        let samples = within(&exporter, "/metrics", 3).await;
+        assert_eq!(samples.value("nats_health_check_ok", &[("check", "core")]), Some(1.0));
+        assert_eq!(up(&samples, "healthz_core"), Some(1.0));
+        assert_eq!(up(&samples, "healthz"), Some(0.0));
+        assert_eq!(samples.state("n1", "base").as_deref(), Some("ok"));
+        assert_eq!(monitor.targets("/healthz"), [wide, core], "{version:?}");
+    }
+}
+
+fn label_values(samples: &Samples, name: &str, label: &str) -> Vec<String> {
+    let found = samples.find(name, &[]).map(|s| s.labels.get(label).cloned().unwrap_or_default());
+    found.collect()
+}
+
+const INCLUDE: &str = "NATS_EXPORTER_JETSTREAM_STREAMS_INCLUDE";
+const EXCLUDE: &str = "NATS_EXPORTER_JETSTREAM_STREAMS_EXCLUDE";
+
+#[tokio::test]
+async fn filters_hide_and_do_not_change_the_sums_of_the_server() {
+    let mut model = Model::default();
+    model.streams = ["KV_a", "KV_b", "ORDERS", "ORDERS_OLD"].map(str::to_owned).into();
+    let monitor = Monitor::start(model).await;
+    let shown = async |variables: &[(&str, &str)]| {
+        let samples = Exporter::start_with(&[monitor.url()], variables).samples("/metrics").await;
+        assert_eq!(samples.value("nats_jetstream_streams", &[]), Some(4.0));
+        (
+            label_values(&samples, "nats_jetstream_stream_messages", "stream"),
+            label_values(&samples, "nats_jetstream_consumer_pending_messages", "stream"),
+        )
+    };
+    assert_eq!(shown(&[]).await.0, ["KV_a", "KV_b", "ORDERS", "ORDERS_OLD"]);
+    assert_eq!(shown(&[(INCLUDE, "ORDERS")]).await.0, ["ORDERS"], "the whole name has to match");
+    assert_eq!(shown(&[(EXCLUDE, "KV_.*")]).await.0, ["ORDERS", "ORDERS_OLD"]);
+    let both = [(INCLUDE, "KV_.*"), (EXCLUDE, "KV_b")];
+    assert_eq!(shown(&both).await, (vec!["KV_a".to_owned()], vec!["KV_a".to_owned()]));
+    let accounts = [("NATS_EXPORTER_JETSTREAM_ACCOUNTS_EXCLUDE", "APP")];
+    assert_eq!(shown(&accounts).await, (vec![], vec![]));
+    let consumers = [("NATS_EXPORTER_JETSTREAM_CONSUMERS_EXCLUDE", "work")];
+    let (streams, of_consumers) = shown(&consumers).await;
+    assert_eq!((streams.len(), of_consumers.len()), (4, 0));
+}
+
+#[tokio::test]
+async fn ephemeral_consumers_are_summed_unless_told_otherwise() {
+    let monitor = Monitor::start(Model::default()).await;
+    let pending = "nats_jetstream_consumer_pending_messages";
+    let samples = Exporter::start(&[monitor.url()]).samples("/metrics").await;
+    assert_eq!(label_values(&samples, pending, "consumer"), ["work", "work"]);
+    let labels = [("stream", "ORDERS"), ("kind", "ephemeral")];
+    let folded = |name: &str| samples.value(&format!("nats_jetstream_folded_{name}"), &labels);
+    assert_eq!(folded("consumers"), Some(2.0));
+    assert_eq!(folded("consumer_pending_messages"), Some(70.0));
+    let unfolded = [("NATS_EXPORTER_JETSTREAM_FOLD_EPHEMERAL_CONSUMERS", "false")];
+    let samples = Exporter::start_with(&[monitor.url()], &unfolded).samples("/metrics").await;
+    assert_eq!(samples.find(pending, &[("stream", "ORDERS")]).count(), 3);
+    assert!(series(&samples, &["nats_jetstream_folded_"]).is_empty());
+}
+
+#[tokio::test]
+async fn the_limit_on_series_cuts_detail_only_and_always_the_same() {
+    let mut model = Model::default();
+    model.streams = (0..50).map(|number| format!("S{number:02}")).collect();
+    let monitor = Monitor::start(model).await;
+    let detail = [
+        "nats_jetstream_account_",
+        "nats_jetstream_stream_",
+        "nats_jetstream_consumer_",
+        "nats_jetstream_folded_",
+    ];
+    let whole = Exporter::start(&[monitor.url()]).samples("/metrics").await;
+    let limited = [("NATS_EXPORTER_LIMITS_SERIES_PER_TARGET", "50")];
+    let exporter = Exporter::start_with(&[monitor.url()], &limited);
+    let first = exporter.samples("/metrics").await;
+    let second = exporter.samples("/metrics").await;
+    let shown = series(&first, &detail);
+    assert!((25..=50).contains(&shown.len()), "{} series", shown.len());
+    assert_eq!(shown, series(&second, &detail), "the same ones");
+    let rest = |samples: &Samples| {
+        let detail = series(samples, &detail);
+        let all = series(samples, &["nats_"]);
+        all.difference(&detail).cloned().collect::<BTreeSet<_>>()
+    };
+    assert_eq!(rest(&first), rest(&whole), "everything else is there");
+    let dropped = |samples: &Samples| samples.value("nats_exporter_series_dropped_total", &[]);
+    assert_eq!(dropped(&whole), Some(0.0));
+    // Tables are written in order, so the first answer may not have counted all it cut.
+    assert!(dropped(&second) > dropped(&first));
+}
+
+#[tokio::test]
+async fn the_level_of_detail_decides_what_is_asked_and_shown() {
+    let streams = "/jsz?streams=true&config=true&limit=1000000";
+    for (level, asked, shows) in [
+        ("server", None, [false, false, false]),
+        ("streams", Some(streams), [true, false, false]),
+        ("consumers", Some(DETAIL), [true, true, false]),
+        ("replicas", Some(DETAIL), [true, true, true]),
+    ] {
+        let monitor = Monitor::start(Model::default()).await;
+        let level_flag = format!("--jetstream.detail={level}");
+        let exporter = Exporter::start(&[level_flag, monitor.url()]);
+        let samples = exporter.samples("/metrics").await;
+        let mut expected = vec!["/jsz"];
+        expected.extend(asked);
+        assert_eq!(monitor.targets("/jsz"), expected, "{level}");
+        let found = [
+            "nats_jetstream_stream_messages",
+            "nats_jetstream_consumer_pending_messages",
+            "nats_jetstream_consumer_replica_current",
+        ]
+        .map(|name| samples.find(name, &[]).count() > 0);
+        assert_eq!(found, shows, "{level}");
+        assert_eq!(samples.value("nats_jetstream_enabled", &[]), Some(1.0), "{level}");
+        assert_eq!(up(&samples, "jsz_detail").is_some(), asked.is_some(), "{level}");
+    }
+}

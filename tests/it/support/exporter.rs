@@ -70,6 +70,18 @@ impl Exporter {
         self.log.lock().unwrap().clone()
     }
 
+    /// Waits until it has ended by itself, for at most `patience`.
+    pub(crate) async fn ended(&mut self, patience: Duration) -> Option<std::process::ExitStatus> {
+        let end = Instant::now() + patience;
+        loop {
+            let status = self.child.try_wait().expect("it can be waited for");
+            if status.is_some() || Instant::now() > end {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Asks for `path` with request `headers`.
     pub(crate) async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
         nats_exporter::nats::client::install_crypto_provider();
