@@ -80,7 +80,7 @@ impl Samples {
     /// The state of `tier` on `server`.
     pub(crate) fn state(&self, server: &str, tier: &str) -> Option<String> {
         let labels = [("server", server), ("tier", tier)];
-        let mut states = self.find("nats_tier_state", &labels).filter(|s| s.value() == 1.0);
+        let mut states = self.find("nats_tier_state", &labels).filter(|s| s.text == "1");
         let state = states.next()?.labels["state"].clone();
         assert_eq!(states.next(), None, "one state at a time");
         Some(state)
@@ -89,7 +89,7 @@ impl Samples {
     /// The reasons that hold for `tier` on `server`.
     pub(crate) fn reasons(&self, server: &str, tier: &str) -> BTreeSet<String> {
         let labels = [("server", server), ("tier", tier)];
-        let held = self.find("nats_tier_reason", &labels).filter(|sample| sample.value() == 1.0);
+        let held = self.find("nats_tier_reason", &labels).filter(|sample| sample.text == "1");
         held.map(|sample| sample.labels["reason"].clone()).collect()
     }
 }
