@@ -63,6 +63,14 @@ pub enum ClientError {
         /// Why not.
         source: reqwest::Error,
     },
+    /// A file of authorities has none, so nothing could ever be trusted.
+    #[error("target \"{target}\": {file} holds no certificate in PEM format", file = file.display())]
+    NoAuthority {
+        /// The target's name.
+        target: String,
+        /// The file.
+        file: PathBuf,
+    },
     /// The credentials cannot stand in a header.
     #[error("target \"{target}\": {what} has a character that an HTTP header cannot carry")]
     Header {
@@ -235,6 +243,9 @@ fn tls(
     if let Some(file) = &tls.ca_file {
         let authorities =
             Certificate::from_pem_bundle(&read(file)?).map_err(pem(file, "certificate"))?;
+        if authorities.is_empty() {
+            return Err(ClientError::NoAuthority { target: target.to_owned(), file: file.clone() });
+        }
         builder = builder.tls_certs_only(authorities);
     }
     if let (Some(cert), Some(key)) = (&tls.cert_file, &tls.key_file) {
@@ -271,14 +282,7 @@ impl Resolve for Alias {
 /// Names the reason why a request got no answer.
 fn describe(error: &reqwest::Error) -> Failure {
     let chain = chain(error);
-    let tls = causes(error).any(|cause| {
-        cause.is::<rustls::Error>()
-            || cause
-                .downcast_ref::<io::Error>()
-                .and_then(io::Error::get_ref)
-                .is_some_and(|inner| inner.downcast_ref::<rustls::Error>().is_some())
-    });
-    let reason = if tls {
+    let reason = if causes(error).any(is_tls) {
         Reason::Tls
     } else if chain.contains("dns error") {
         Reason::Dns
@@ -293,6 +297,16 @@ fn describe(error: &reqwest::Error) -> Failure {
         Reason::Connect
     };
     Failure::new(reason, chain)
+}
+
+/// Whether an error is of TLS. It comes in one I/O error or in several within each other, and those
+/// do not list what they hold among their sources.
+fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.is::<rustls::Error>()
+        || error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref)
+            .is_some_and(|inner| is_tls(inner))
 }
 
 /// Names the reason why a body ended early.

@@ -394,8 +394,8 @@ const EXCLUDE: &str = "NATS_EXPORTER_JETSTREAM_STREAMS_EXCLUDE";
 
 #[tokio::test]
 async fn filters_hide_and_do_not_change_the_sums_of_the_server() {
-    let mut model = Model::default();
-    model.streams = ["KV_a", "KV_b", "ORDERS", "ORDERS_OLD"].map(str::to_owned).into();
+    let streams = ["KV_a", "KV_b", "ORDERS", "ORDERS_OLD"].map(str::to_owned).into();
+    let model = Model { streams, ..Model::default() };
     let monitor = Monitor::start(model).await;
     let shown = async |variables: &[(&str, &str)]| {
         let samples = Exporter::start_with(&[monitor.url()], variables).samples("/metrics").await;
@@ -435,8 +435,8 @@ async fn ephemeral_consumers_are_summed_unless_told_otherwise() {
 
 #[tokio::test]
 async fn the_limit_on_series_cuts_detail_only_and_always_the_same() {
-    let mut model = Model::default();
-    model.streams = (0..50).map(|number| format!("S{number:02}")).collect();
+    let streams = (0..50).map(|number| format!("S{number:02}")).collect();
+    let model = Model { streams, ..Model::default() };
     let monitor = Monitor::start(model).await;
     let detail = [
         "nats_jetstream_account_",

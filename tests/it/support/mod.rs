@@ -1,6 +1,8 @@
 //! What the tests share: the program as a child process, servers that break on demand or play what
 //! was recorded, and a reader of expositions that shares no code with the program.
 
+#![allow(clippy::unwrap_used, reason = "it is a part of tests, which may panic")]
+
 pub(crate) mod exporter;
 pub(crate) mod model;
 pub(crate) mod monitor;

@@ -1,8 +1,6 @@
 //! What a small NATS server says on its monitoring port, by version: the fields and rules that
 //! differ, not the whole of it.
 
-#![allow(clippy::unwrap_used, reason = "it is a part of tests, which may panic")]
-
 use serde_json::{Value, json};
 
 /// Where the health walk of the server ends.

@@ -3,8 +3,6 @@
 //! The HTTP is written by hand, because a library would not let an answer end in the middle. What
 //! a healthy server says is in [`model`](super::model).
 
-#![allow(clippy::unwrap_used, reason = "it is a part of tests, which may panic")]
-
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -334,12 +332,11 @@ struct Flying<'s> {
 impl<'s> Flying<'s> {
     fn new(state: &'s Mutex<State>, mut request: Request) -> Self {
         let mut locked = state.lock().unwrap();
-        if let Some(target) = request.target.strip_prefix(&locked.prefix) {
-            request.target = target.to_owned();
-        } else {
-            // Recorded as it came and answered with 404, as by a server with a base path.
-            request.target = format!("outside the prefix: {}", request.target);
-        }
+        request.target = match request.target.strip_prefix(&locked.prefix) {
+            Some(target) => target.to_owned(),
+            // Answered with 404, as by a server with a base path.
+            None => format!("outside the prefix: {}", request.target),
+        };
         let target = request.target.clone();
         locked.requests.push(request);
         let (now, most) = locked.in_flight.entry(path(&target)).or_default();
@@ -472,7 +469,7 @@ async fn blanks(
     mut bytes: u64,
     chunked: bool,
 ) -> std::io::Result<bool> {
-    let blanks = [b' '; 1 << 14];
+    let blanks = vec![b' '; 1 << 14];
     while bytes > 0 {
         let length = bytes.min(blanks.len() as u64);
         let piece = &blanks[..usize::try_from(length).unwrap()];
