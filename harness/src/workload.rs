@@ -23,9 +23,8 @@ use crate::{Account, Cluster, Error, Result};
 use assets::Consumer;
 pub use fill::{Filled, fill_store};
 
-/// A new cluster refuses streams until it knows what its servers can hold. They tell every 30 seconds,
-/// and the leader may have missed the first time.
-const MAKE_LIMIT: Duration = Duration::from_secs(60);
+/// A new cluster refuses streams until it knows what its servers can hold.
+const MAKE_LIMIT: Duration = Duration::from_secs(30);
 const API_LIMIT: Duration = Duration::from_secs(5);
 const FETCH_LIMIT: Duration = Duration::from_secs(3);
 const RETRY: Duration = Duration::from_millis(250);

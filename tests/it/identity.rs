@@ -25,10 +25,8 @@ fn servers(samples: &Samples) -> BTreeSet<(String, String, bool)> {
         labels.get(name).cloned().unwrap_or_default()
     };
     let ups = samples.find("nats_up", &[]);
-    ups.map(|up| {
-        (label(&up.labels, "nats_cluster"), label(&up.labels, "server"), up.value() == 1.0)
-    })
-    .collect()
+    ups.map(|up| (label(&up.labels, "nats_cluster"), label(&up.labels, "server"), up.text == "1"))
+        .collect()
 }
 
 fn server(cluster: &str, server: &str, up: bool) -> (String, String, bool) {
@@ -83,7 +81,7 @@ async fn a_server_without_a_name_is_called_by_its_address() {
         cluster.nodes().iter().map(|node| server("C1", &address(node), true)).collect();
     let samples = shows(&exporter, &expected).await;
     // Peers are counted and not named.
-    assert!(samples.find("nats_route_peers", &[]).all(|sample| sample.value() == 1.0));
+    assert!(samples.find("nats_route_peers", &[]).all(|sample| sample.text == "1"));
     assert_eq!(samples.find("nats_route_connected", &[]).count(), 0);
     let old = cluster.node(0).name();
     cluster.node(0).restart().await.unwrap();

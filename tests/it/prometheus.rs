@@ -1,6 +1,7 @@
 //! A real Prometheus scrapes the exporter, and is asked what it made of it.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use nats_harness::workload::{Plan, Workload};
@@ -32,8 +33,9 @@ impl Prometheus {
         for (job, tier) in jobs {
             let parameters = tier.map(|tier| format!("params: {{tier: [{tier}]}}, "));
             let parameters = parameters.unwrap_or_default();
-            text += &format!(
-                "  - {{job_name: {job}, {parameters}static_configs: [{{targets: ['{address}']}}]}}\n"
+            let _ = writeln!(
+                text,
+                "  - {{job_name: {job}, {parameters}static_configs: [{{targets: ['{address}']}}]}}"
             );
         }
         let file = dir.join("prometheus.yml");

@@ -11,7 +11,7 @@ use nats_harness::workload::{Plan, Workload};
 use nats_harness::{Cluster, Node, VERSIONS};
 
 use crate::support::exporter::Exporter;
-use crate::support::samples::Samples;
+use crate::support::samples::{Sample, Samples};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -76,7 +76,7 @@ async fn without_jetstream(version: &str) {
     assert_eq!(samples.value("nats_jetstream_configured", &[]), Some(0.0));
     assert_eq!(samples.value("nats_jetstream_enabled", &[]), Some(0.0));
     // A probe passes on such a server, whatever its path; nothing else is said of JetStream.
-    assert!(samples.find("nats_jetstream_health_probe_would_fail", &[]).all(|s| s.value() == 0.0));
+    assert!(samples.find("nats_jetstream_health_probe_would_fail", &[]).all(|s| s.text == "0"));
     let names = samples.names();
     let silent = ["_enabled", "_configured", "_health_probe_would_fail"];
     let told: Vec<_> = names
@@ -125,7 +125,7 @@ async fn cluster_with_jetstream(version: &str) {
         // 2.9.10 does not name its peers.
         let connected = samples.find("nats_route_connected", &server);
         let expected = if cluster.version_is_at_least(2, 10) { 2 } else { 0 };
-        assert_eq!(connected.filter(|s| s.value() == 1.0).count(), expected);
+        assert_eq!(connected.filter(|s| s.text == "1").count(), expected);
     }
     everything_is_in_order(&cluster, &exporter).await;
     sidecars_divide_the_work(&cluster, &exporter).await;
@@ -140,14 +140,14 @@ pub(crate) async fn three_servers(version: &str) -> Cluster {
 /// Whether every state is ok.
 pub(crate) fn all_well(samples: &Samples) -> bool {
     let mut states = samples.find("nats_tier_state", &[("state", "ok")]);
-    states.all(|state| state.value() == 1.0)
+    states.all(|state| state.text == "1")
 }
 
 /// All states and reasons, for messages.
 pub(crate) fn verdicts(samples: &Samples) -> String {
     let held = ["nats_tier_state", "nats_tier_reason", "nats_jetstream_health_failing_asset_info"];
-    let held = samples.0.iter().filter(|s| held.contains(&s.name.as_str()) && s.value() == 1.0);
-    held.map(|sample| format!("\n{} {:?}", sample.name, sample.labels)).collect()
+    let held = samples.0.iter().filter(|s| held.contains(&s.name.as_str()) && s.text == "1");
+    held.fold(String::new(), |text, held| format!("{text}\n{} {:?}", held.name, held.labels))
 }
 
 /// Waits until the exporter shows exactly what the servers tell a client: each series once, with
@@ -192,7 +192,7 @@ fn one_leader_each(samples: &Samples) {
         for asset in samples.find(of, &[]) {
             let labels: Vec<(&str, &str)> =
                 asset.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-            let leaders: f64 = samples.find(name, &labels).map(|s| s.value()).sum();
+            let leaders: f64 = samples.find(name, &labels).map(Sample::value).sum();
             assert!((leaders - 1.0).abs() < 0.1, "{leaders} leaders of {labels:?}");
         }
     }
@@ -213,7 +213,7 @@ async fn meta_group(cluster: &Cluster, samples: &Samples) {
     }
     let peers: BTreeSet<_> = samples
         .find("nats_jetstream_meta_peer_current", &[])
-        .filter(|sample| sample.value() == 1.0)
+        .filter(|sample| sample.text == "1")
         .map(|sample| sample.labels["peer"].clone())
         .collect();
     let others: BTreeSet<_> =
@@ -240,11 +240,11 @@ async fn limits_of_accounts(cluster: &Cluster, samples: &Samples) {
 async fn everything_is_in_order(cluster: &Cluster, exporter: &Exporter) {
     let samples = exporter.samples("/metrics").await;
     let servers = cluster.nodes().len();
-    assert_eq!(samples.find("nats_up", &[]).filter(|s| s.value() == 1.0).count(), servers);
+    assert_eq!(samples.find("nats_up", &[]).filter(|s| s.text == "1").count(), servers);
     let endpoints: Vec<_> = samples.find("nats_exporter_endpoint_up", &[]).collect();
     assert_eq!(endpoints.len(), 6 * servers, "{endpoints:?}");
-    assert!(endpoints.iter().all(|sample| sample.value() == 1.0), "{endpoints:?}");
-    let unknown = samples.find("nats_exporter_unknown_fields_total", &[]).map(|s| s.value());
+    assert!(endpoints.iter().all(|sample| sample.text == "1"), "{endpoints:?}");
+    let unknown = samples.find("nats_exporter_unknown_fields_total", &[]).map(Sample::value);
     let log = exporter.log();
     let unknown_fields: Vec<_> =
         log.lines().filter(|line| line.contains("unknown field")).collect();
