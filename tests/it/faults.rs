@@ -167,10 +167,12 @@ fn nothing_is_stale(samples: &Samples, node: &Node) {
     }
 }
 
-/// What a client is told by the leaders says which server has to complain of a replica.
+/// What a client is told by the leaders says which server has to complain of a replica; of the meta
+/// group, clients are told only who leads it, so `away` says whether a member is away.
 async fn complaints<'n>(
     cluster: &Cluster,
     survivors: impl Iterator<Item = &'n Node>,
+    away: bool,
 ) -> Vec<(&'n Node, Vec<&'static str>)> {
     let told = truth::streams(cluster, true).await.unwrap_or_default();
     let leader = cluster.meta_leader().await.map(Node::index);
@@ -181,7 +183,7 @@ async fn complaints<'n>(
         if behind.into_iter().any(|replica| replica["current"] != true) {
             reasons.push("stream_replica_behind");
         }
-        if leader == Some(node.index()) {
+        if away && leader == Some(node.index()) {
             reasons.push("meta_peer_behind");
         }
         (node, reasons)
@@ -191,9 +193,13 @@ async fn complaints<'n>(
 
 /// Waits until each survivor complains of what it leads and of nothing else.
 async fn survivors_complain(scene: &Scene, dead: &Node) -> Samples {
+    complain(scene, dead, true).await
+}
+
+async fn complain(scene: &Scene, dead: &Node, away: bool) -> Samples {
     let end = std::time::Instant::now() + PATIENCE;
     loop {
-        let before = complaints(&scene.cluster, scene.others(dead.index())).await;
+        let before = complaints(&scene.cluster, scene.others(dead.index()), away).await;
         let samples = scene.exporter.samples("/metrics").await;
         let holds = before.iter().all(|(node, reasons)| {
             let state = if reasons.is_empty() { "ok" } else { "degraded" };
@@ -482,27 +488,42 @@ async fn disk_full(version: &str) {
     };
     let scene = Scene::around(cluster, &[]).await;
     let full = scene.cluster.node(0);
-    fill_store(&scene.cluster, 24 << 20).await.unwrap();
-    let broken = |samples: &Samples| {
-        samples.state(&full.name(), "base").as_deref() == Some("ok")
-            && ["degraded", "down"]
-                .map(Some)
-                .contains(&samples.state(&full.name(), "persistence").as_deref())
-    };
-    let samples = scene.exporter.until("/metrics", PATIENCE, broken).await;
-    assert!(broken(&samples), "{}", verdicts(&samples));
-    if !samples.reasons(&full.name(), "persistence").contains("switched_off") {
-        // The newest servers may go on with what they have and say what cannot be written. After a
-        // restart there is no room for JetStream at all.
+    let samples = fill_until_switched_off(&scene, full).await;
+    let is_off = samples.reasons(&full.name(), "persistence").contains("switched_off");
+    if is_off {
+        switched_off(&scene, full).await;
+    } else {
         assert!(scene.cluster.version_is_at_least(2, 14), "{}", verdicts(&samples));
-        let told = samples.reasons(&full.name(), "persistence");
-        assert!(
-            ["assets_unhealthy", "meta_unhealthy"].iter().any(|r| told.contains(*r)),
-            "{told:?}"
-        );
-        full.set_store_size(Some(4 << 10));
-        full.restart().await.unwrap();
+        broken_store(&scene, full).await;
     }
+    let samples = complain(&scene, full, is_off).await;
+    for node in scene.others(full.index()) {
+        assert!(base("ok", &[]).holds(&samples, &node.name()));
+    }
+    full.set_store_size(Some(256 << 20));
+    full.restart().await.unwrap();
+    scene.recovers().await;
+}
+
+/// Publishes more than the store holds, until JetStream of the server is off. The newest servers may
+/// go on without the streams that they could not write; then the last samples tell of these.
+async fn fill_until_switched_off(scene: &Scene, full: &Node) -> Samples {
+    let off =
+        |samples: &Samples| samples.reasons(&full.name(), "persistence").contains("switched_off");
+    let mut bytes = 24 << 20;
+    for _ in 0..8 {
+        fill_store(&scene.cluster, bytes).await.unwrap();
+        bytes = 4 << 20;
+        let samples = scene.exporter.until("/metrics", Duration::from_secs(3), off).await;
+        if off(&samples) {
+            return samples;
+        }
+    }
+    scene.exporter.samples("/metrics").await
+}
+
+/// JetStream is configured and off, and core messaging goes on.
+async fn switched_off(scene: &Scene, full: &Node) {
     let off = [(full, persistence("down", &["switched_off"])), (full, base("ok", &[]))];
     let samples = says(&scene.exporter, &off).await;
     let name = full.name();
@@ -522,12 +543,23 @@ async fn disk_full(version: &str) {
         ("persistence", true)
     };
     assert_eq!(fails("/healthz?js-server-only=true"), server_only);
+}
 
-    let samples = survivors_complain(&scene, full).await;
-    for node in scene.others(full.index()) {
-        assert!(base("ok", &[]).holds(&samples, &node.name()));
-    }
-    full.set_store_size(Some(128 << 20));
-    full.restart().await.unwrap();
-    scene.recovers().await;
+/// JetStream is on and has streams that it cannot write, which the server names.
+async fn broken_store(scene: &Scene, full: &Node) {
+    let broken = persistence("degraded", &["assets_unhealthy"]).or_also(&[
+        "meta_peer_behind",
+        "stream_replica_behind",
+        "stream_without_leader",
+        "consumer_without_leader",
+    ]);
+    let samples = says(&scene.exporter, &[(full, broken), (full, base("ok", &[]))]).await;
+    let name = full.name();
+    let stream = [("server", name.as_str()), ("stream", "FILL"), ("type", "stream")];
+    assert_eq!(samples.value("nats_jetstream_health_failing_asset_info", &stream), Some(1.0));
+    let samples = probes_are_foreseen_soon(&scene.exporter, full).await;
+    let fails = |path: &str| probe_fails(&samples, full, path);
+    assert_eq!(fails("/healthz"), ("persistence", true));
+    assert_eq!(fails("/healthz?js-enabled-only=true"), ("persistence", false));
+    assert_eq!(fails("/healthz?js-server-only=true"), ("base", false));
 }
