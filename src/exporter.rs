@@ -149,13 +149,14 @@ impl Exporter {
     /// # Errors
     /// When the request names a target that is not configured.
     pub async fn scrape(&self, request: ScrapeRequest) -> Result<Scrape, UnknownTarget> {
+        let reload_ok = self.reload_ok.load(Ordering::Acquire);
         let running = self.running.load_full();
         let probes = running.select(request.target.as_deref())?;
         let scrapes = self.scrapes.fetch_add(1, Ordering::Relaxed) + 1;
         let wanted = catalog::needed(&request.selection);
         let snapshots = ask(probes, wanted, request.deadline).await;
         let own = Own {
-            reload_ok: self.reload_ok.load(Ordering::Relaxed),
+            reload_ok,
             reloaded_at: SystemTime::UNIX_EPOCH
                 + Duration::from_millis(self.reloaded_at.load(Ordering::Relaxed)),
             scrapes,
@@ -180,16 +181,18 @@ impl Exporter {
     pub fn reload(&self) -> Result<(), ReloadError> {
         let _one_at_a_time =
             self.reloading.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let running = self.load();
-        self.reload_ok.store(running.is_ok(), Ordering::Relaxed);
-        match running {
+        match self.load() {
+            // What is said about the new configuration comes after it is in use.
             Ok(running) => {
-                tracing::info!(targets = running.probes.len(), "configuration reloaded");
+                let targets = running.probes.len();
                 self.running.store(Arc::new(running));
                 self.reloaded_at.store(now_millis(), Ordering::Relaxed);
+                self.reload_ok.store(true, Ordering::Release);
+                tracing::info!(targets, "configuration reloaded");
                 Ok(())
             }
             Err(error) => {
+                self.reload_ok.store(false, Ordering::Release);
                 tracing::error!("the old configuration stays in use: {error}");
                 Err(error)
             }

@@ -253,7 +253,7 @@ async fn a_reload_over_http_has_to_be_allowed() {
     assert_eq!(post(&closed, "/-/reload").await, 403);
     let open = Exporter::start(&[flag.as_str(), "--web.enable-lifecycle"]);
     assert_eq!(post(&open, "/-/reload").await, 200);
-    assert!(open.log().contains("configuration reloaded"));
+    until("the reload", || open.log().contains("configuration reloaded")).await;
     std::fs::write(&file, "targets: 5\n").expect("the file can be written");
     assert_eq!(post(&open, "/-/reload").await, 500);
     for exporter in [closed, open] {
