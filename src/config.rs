@@ -131,7 +131,7 @@ pub struct Scrape {
 pub struct JetStream {
     /// How deep `/jsz` is asked.
     pub detail: Detail,
-    /// Least time between two detailed `/jsz` requests to a server; zero asks at every scrape.
+    /// How often the servers are asked for the detailed `/jsz`; zero asks at every scrape.
     pub detail_interval: Duration,
     /// Oldest detail that is shown; at least `detail_interval`.
     pub detail_max_age: Duration,

@@ -164,7 +164,7 @@ pub const SETTINGS: &[Setting] = &[
         flag: Some("jetstream.detail-interval"),
         shape: Shape::One("DURATION"),
         fallback: Fallback::Value("0s"),
-        description: "Least time between two detailed requests to a server; `0s` asks at every scrape.",
+        description: "How often the servers are asked for detail, all in the same scrape; `0s` asks at every scrape.",
     },
     Setting {
         key: "jetstream.detail_max_age",
@@ -241,7 +241,7 @@ pub const SETTINGS: &[Setting] = &[
         flag: None,
         shape: Shape::One("BYTES"),
         fallback: Fallback::Value("268435456"),
-        description: "Largest answer of a server that is read, in bytes after decompression.",
+        description: "Largest answer of a server that is read, in bytes after decompression; answers other than the detailed `/jsz` never more than 32 MiB.",
     },
     Setting {
         key: "limits.series_per_target",
