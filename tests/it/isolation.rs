@@ -302,6 +302,31 @@ async fn detail_that_is_late_gives_way_to_the_last_one() {
     assert!(age(&samples) > 1.0, "{}", age(&samples));
 }
 
+/// An answer that comes after every scrape has ended is as good as none, and counts as a time-out
+/// once for each request, with one line in the log.
+#[tokio::test]
+async fn an_answer_that_always_comes_too_late_is_a_time_out() {
+    let monitor = Monitor::start(Model::default()).await;
+    let exporter = Exporter::start(&[monitor.url()]);
+    monitor.set(Route::Jsz, Behaviour::After(Duration::from_millis(2500)));
+    let labels = [("endpoint", "jsz"), ("reason", "timeout")];
+    for round in 1..=2 {
+        let samples = within(&exporter, "/metrics", 2).await;
+        assert_eq!(up(&samples, "jsz"), Some(0.0));
+        let counted = samples.value("nats_exporter_endpoint_errors_total", &labels);
+        assert_eq!(counted, Some(f64::from(round)));
+        monitor.idle().await;
+        // The answer is there once the exporter has taken it.
+        let taken = |s: &Samples| up(s, "varz") == Some(1.0);
+        exporter.until("/metrics?tier=base", Duration::from_secs(5), taken).await;
+    }
+    monitor.heal();
+    assert_eq!(up(&exporter.samples("/metrics").await, "jsz"), Some(1.0));
+    let log = exporter.log();
+    let lines = log.lines().filter(|line| line.contains("endpoint=jsz "));
+    assert_eq!(lines.count(), 2, "it fails, and it answers again: {log}");
+}
+
 #[tokio::test]
 async fn health_is_asked_with_as_few_questions_as_the_version_allows() {
     use Condition::{ListenersClosed, NoMetaLeader, StreamUnwell, SwitchedOff, Well};
