@@ -5,6 +5,7 @@
 //! gets the same explanation wherever it was written.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser};
@@ -15,6 +16,20 @@ const AFTER_HELP: &str = "\
 Every setting can also be written in the configuration file or in the environment.
 A flag goes before a variable, a variable before the file, the file before the default.
 Credentials, TLS and filters are described in docs/configuration.md.";
+
+/// What is said behind the flags: the settings that have none, and how all of them go together.
+fn after_help() -> String {
+    let mut text = "Settings without a flag, by their variables:\n".to_owned();
+    for setting in SETTINGS.iter().filter(|setting| setting.flag.is_none()) {
+        if !matches!(setting.shape, Shape::Targets) {
+            let (Fallback::Value(default) | Fallback::Words(default)) = setting.fallback;
+            let (variable, description) = (setting.variable(), setting.description);
+            let description = description.trim_end_matches('.');
+            let _ = writeln!(text, "  {variable}\n          {description} [default: {default}]");
+        }
+    }
+    text + "\n" + AFTER_HELP
+}
 
 const ABOUT: &str = "Prometheus exporter for NATS that keeps core messaging and JetStream apart";
 
@@ -29,7 +44,7 @@ const FILE_HELP: &str =
 /// What was written on the command line.
 // No `Debug`: a target may carry a password.
 #[derive(Clone, Default, Parser)]
-#[command(name = "nats-exporter", version, about = ABOUT, long_about = None, after_help = AFTER_HELP)]
+#[command(name = "nats-exporter", version, about = ABOUT, long_about = None, after_help = after_help())]
 pub struct Flags {
     /// Servers to ask instead of the configured ones.
     #[arg(value_name = "TARGET_URL", help = TARGETS_HELP)]
@@ -108,5 +123,6 @@ fn help(setting: &Setting) -> String {
     let (Fallback::Value(default) | Fallback::Words(default)) = setting.fallback;
     let description = setting.description.trim_end_matches('.');
     let variable = setting.variable();
-    format!("{description} [default: {default}] [env: {variable}]")
+    let repeated = if matches!(setting.shape, Shape::Many(_)) { "; may be repeated" } else { "" };
+    format!("{description}{repeated} [default: {default}] [env: {variable}]")
 }

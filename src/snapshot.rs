@@ -9,7 +9,7 @@ use crate::detail::Detail;
 use crate::flight::Outcome;
 use crate::memory::{Learned, Memory, Peers};
 use crate::nats::endpoint::Endpoint;
-use crate::nats::healthz::{Check, Health};
+use crate::nats::healthz::{Check, Checked, Health};
 use crate::nats::jsz::Jsz;
 use crate::nats::routez::Routez;
 use crate::nats::varz::{DiskIoWait, Varz};
@@ -163,6 +163,27 @@ impl Persistence {
     #[must_use]
     pub fn detail(&self) -> Option<&Detail> {
         value(self.detail.as_ref())
+    }
+
+    /// The answer to a health question of this tier.
+    ///
+    /// A standalone server has no meta group, so what stopped its walk there were its streams; and
+    /// one before 2.10 does not look at them at all.
+    #[must_use]
+    pub fn checked(&self, check: Check) -> Option<Checked> {
+        let health = value(self.health.as_ref())?;
+        if self.clustered != Some(false) {
+            return health.get(check);
+        }
+        match check {
+            Check::Meta => None,
+            Check::Assets if self.version < Some(Version(2, 10, 0)) => None,
+            Check::Assets => {
+                let meta = health.get(Check::Meta).filter(|checked| !checked.ok);
+                health.get(Check::Assets).or(meta)
+            }
+            Check::Core | Check::Enabled => health.get(check),
+        }
     }
 
     /// Whether JetStream is on; nothing when `/jsz` did not say.

@@ -217,7 +217,10 @@ fn judge_running(persistence: &Persistence, holds: &mut Vec<PersistenceReason>) 
     {
         holds.push(PersistenceReason::StorageFull);
     }
-    if value(persistence.health.as_ref()).is_none() && persistence.detail().is_none() {
+    if persistence.detail().is_none()
+        && failing_check(persistence).is_none()
+        && persistence.checked(Check::Assets).is_none()
+    {
         holds.push(PersistenceReason::Unverified);
     }
     judge_streams(persistence, own_name, holds);

@@ -36,3 +36,16 @@ pub use ports::Port;
 pub use process::Process;
 pub use settings::{Account, MonitorTls};
 pub use tools::{VERSIONS, nats_server, newest, oldest, repository, tool};
+
+/// Leaves a test out that cannot be run on this machine, if that is allowed; else it fails, because
+/// a test that is left out in silence proves nothing.
+///
+/// # Panics
+///
+/// Unless the variable `NATS_HARNESS_LEAVE_OUT` is set.
+pub fn leave_out(missing: &str) {
+    assert!(
+        std::env::var_os("NATS_HARNESS_LEAVE_OUT").is_some(),
+        "this test needs {missing}; set NATS_HARNESS_LEAVE_OUT=1 to leave such tests out"
+    );
+}

@@ -138,18 +138,6 @@ impl Node {
         format!("nats://127.0.0.1:{}", self.held.client.number())
     }
 
-    /// The port for clients.
-    #[must_use]
-    pub fn client_port(&self) -> u16 {
-        self.held.client.number()
-    }
-
-    /// The port for routes.
-    #[must_use]
-    pub fn route_port(&self) -> u16 {
-        self.held.route.number()
-    }
-
     /// The port for monitoring.
     #[must_use]
     pub fn monitor_port(&self) -> u16 {

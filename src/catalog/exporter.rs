@@ -53,7 +53,7 @@ impl Table for EndpointTable {
             "When the newest good answer was asked for, in seconds since the epoch."
             => |e| e.history.last_success.map(Timestamp::from);
         counter "nats_exporter_unknown_fields", "exporter",
-            "Fields that the exporter does not know, summed over all answers: the server is newer than the exporter."
+            "Fields of /varz, /routez and plain /jsz that the exporter does not know, summed over all answers: the server is newer than the exporter."
             => |e| matches!(e.report.endpoint, Endpoint::Varz | Endpoint::Routez | Endpoint::Jsz)
                 .then_some(e.history.unknown_fields);
     }

@@ -6,8 +6,11 @@
 use std::collections::BTreeMap;
 
 use super::{Entities, Table, Topic, rows};
+use crate::flight::Outcome;
 use crate::nats::endpoint::Endpoint;
+use crate::nats::failure::Reason;
 use crate::nats::healthz::{self, Check, Checked, Health, PROBE_PATHS};
+use crate::nats::version::Version;
 use crate::scrape::Scrape;
 use crate::snapshot::{Persistence, Snapshot, Switch, value};
 use crate::tier::Tier;
@@ -111,35 +114,19 @@ impl Table for JetStreamCheckTable {
 
     fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<Checked>) {
         for (source, snapshot) in scrape.snapshots.iter().enumerate() {
-            let Some((persistence, health)) = asked(snapshot) else { continue };
+            let Some((persistence, _)) = asked(snapshot) else { continue };
             // `/jsz` decides whether there is anything to be well. Its silence decides nothing.
             if persistence.switch() == Some(Switch::NotConfigured) || persistence.jsz().is_none() {
                 continue;
             }
             let identity = &snapshot.identity;
             for check in [Check::Enabled, Check::Meta, Check::Assets] {
-                if let Some(checked) = answer(persistence, health, check) {
+                if let Some(checked) = persistence.checked(check) {
                     let labels = [&identity.cluster, &identity.server, check.as_str()];
                     entities.push(source, labels, checked);
                 }
             }
         }
-    }
-}
-
-/// The answer to a question. A standalone server has no meta group, so what stopped its walk there
-/// were its streams.
-fn answer(persistence: &Persistence, health: &Health, check: Check) -> Option<Checked> {
-    if persistence.clustered != Some(false) {
-        return health.get(check);
-    }
-    match check {
-        Check::Meta => None,
-        Check::Assets => {
-            let meta = health.get(Check::Meta).filter(|checked| !checked.ok);
-            health.get(Check::Assets).or(meta)
-        }
-        other => health.get(other),
     }
 }
 
@@ -167,11 +154,13 @@ impl Table for CoreProbeTable {
     fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<bool>) {
         for (source, snapshot) in scrape.snapshots.iter().enumerate() {
             let Some(version) = snapshot.base.version else { continue };
-            let Some(accepts) = snapshot.base.accepts_connections() else { continue };
+            let accepts = snapshot.base.accepts_connections();
+            let silent = no_probe_passes(snapshot.base.health.as_ref());
+            let Some(fails) = accepts.map(|accepts| !accepts).or(silent) else { continue };
             let identity = &snapshot.identity;
             for path in PROBE_PATHS {
                 if !healthz::probe_needs_jetstream(path, version) {
-                    entities.push(source, [&identity.cluster, &identity.server, path], !accepts);
+                    entities.push(source, [&identity.cluster, &identity.server, path], fails);
                 }
             }
         }
@@ -196,24 +185,48 @@ impl Table for JetStreamProbeTable {
 
     fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<bool>) {
         for (source, snapshot) in scrape.snapshots.iter().enumerate() {
-            let Some((persistence, health)) = asked(snapshot) else { continue };
+            let Some(persistence) = &snapshot.persistence else { continue };
             let Some(version) = persistence.version else { continue };
-            let failing = failing_check(persistence);
-            if failing.is_none() && health.get(Check::Assets).is_none() {
-                continue;
-            }
             let identity = &snapshot.identity;
             for path in PROBE_PATHS {
-                if healthz::probe_needs_jetstream(path, version) {
-                    let Some(clustered) = persistence.clustered else { continue };
-                    let fails = failing.is_some_and(|failing| {
-                        healthz::probe_fails(path, failing, version, clustered)
-                    });
+                if healthz::probe_needs_jetstream(path, version)
+                    && let Some(fails) = probe_fails(snapshot, persistence, path, version)
+                {
                     entities.push(source, [&identity.cluster, &identity.server, path], fails);
                 }
             }
         }
     }
+}
+
+/// Whether a probe on `path` would fail; nothing when that is not known.
+fn probe_fails(
+    snapshot: &Snapshot,
+    persistence: &Persistence,
+    path: &str,
+    version: Version,
+) -> Option<bool> {
+    let Some(health) = value(persistence.health.as_ref()) else {
+        let silent = no_probe_passes(persistence.health.as_ref())?;
+        // A narrower path may pass where the full check hangs, but not on a server that is away.
+        let away = no_probe_passes(snapshot.base.varz.as_ref()) == Some(true);
+        return (away || path == "/healthz").then_some(silent);
+    };
+    match failing_check(persistence) {
+        None => health.get(Check::Assets).map(|_| false),
+        Some(failing) => Some(healthz::probe_fails(path, failing, version, persistence.clustered?)),
+    }
+}
+
+/// True when a probe gets no answer, or one that means no, where we got this; else nothing is known.
+fn no_probe_passes<T>(outcome: Option<&Outcome<T>>) -> Option<bool> {
+    let failure = &outcome?.as_ref().err()?.failure;
+    let fails = match failure.reason {
+        Reason::Connect | Reason::Timeout => true,
+        Reason::Status => failure.status.is_some_and(|status| status >= 400),
+        _ => false,
+    };
+    fails.then_some(true)
 }
 
 /// How many assets of one type a server calls unwell.

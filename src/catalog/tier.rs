@@ -47,7 +47,7 @@ impl Table for TierReasonTable {
 
     rows! {
         gauge "nats_tier_reason", "verdict",
-            "Whether this reason for the state of the tier holds now. The reasons are a closed list, see the documentation."
+            "Whether this reason for the state of the tier holds now. The reasons are a closed list, see docs/metrics.md."
             => |holds| *holds;
     }
 

@@ -169,20 +169,28 @@ pub(super) fn unknown_variables<'a>(
         .filter(|(name, value)| !is_service_link(name, value))
         .map(|(name, _)| name)
         .filter_map(move |name| {
-            let closest = closest(name, &known).filter(|closest| *closest != name)?;
+            let closest = closest(name, &known);
+            if closest == Some(name) {
+                return None;
+            }
             let place = Place { origin: origin(name), key: String::new(), target: None };
-            let reason = format!("no setting has this name; did you mean {closest}?");
+            let hint = closest.map_or_else(
+                || "docs/configuration.md lists them all".to_owned(),
+                |closest| format!("did you mean {closest}?"),
+            );
+            let reason = format!("no setting has this name; {hint}");
             Some(Problem { place, reason })
         })
 }
 
-/// The known name that is most like `name`; `name` itself if it is known.
+/// The known name that is most like `name`, if any is; `name` itself if it is known.
 fn closest<'a>(name: &str, known: &'a [String]) -> Option<&'a String> {
-    let likeness = |known: &str| {
-        let rest = |name| str::strip_prefix(name, VARIABLE_PREFIX).unwrap_or(name);
-        strsim::jaro_winkler(rest(known), rest(name))
-    };
-    known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+    fn rest(name: &str) -> &str {
+        name.strip_prefix(VARIABLE_PREFIX).unwrap_or(name)
+    }
+    let distance = |known: &str| strsim::damerau_levenshtein(rest(known), rest(name));
+    let closest = known.iter().min_by_key(|known| distance(known))?;
+    (distance(closest) <= rest(name).len() / 2).then_some(closest)
 }
 
 /// Whether Kubernetes made this variable, for a service called `nats-exporter` or

@@ -289,7 +289,7 @@ fn messages_name_the_variable_the_flag_or_the_argument() {
             &[],
             &["NATS_EXPORTER_WEB_PORT=7777"],
             "environment variable NATS_EXPORTER_WEB_PORT: no setting has this name; \
-             did you mean NATS_EXPORTER_WEB_MAX_REQUESTS?",
+             docs/configuration.md lists them all",
         ),
         (
             &[],

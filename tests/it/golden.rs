@@ -25,11 +25,17 @@ use stage::{Format, Scene, Stage};
 const GOLDEN: &str = "tests/golden";
 
 /// Scenes whose classic text is kept beside the other one. That of all others follows from it.
-const KEPT_IN_BOTH: [&str; 6] = [
+const KEPT_IN_BOTH: [&str; 12] = [
+    "2.9.10/jetstream-cluster3",
     "2.10.26/core-single",
     "2.10.26/jetstream-single",
     "2.10.26/jetstream-cluster3",
+    "2.10.26/disk-full/during",
+    "2.11.11/jetstream-cluster3",
+    "2.12.8/jetstream-cluster3",
+    "2.14.6/jetstream-cluster3",
     "2.15.1/core-single",
+    "2.15.1/two-nodes-killed/during",
     "2.15.1/jetstream-single",
     "2.15.1/jetstream-cluster3",
 ];

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -325,6 +326,29 @@ async fn an_answer_that_always_comes_too_late_is_a_time_out() {
     let log = exporter.log();
     let lines = log.lines().filter(|line| line.contains("endpoint=jsz "));
     assert_eq!(lines.count(), 2, "it fails, and it answers again: {log}");
+}
+
+/// The default limit is far above what a server with some thousand consumers has.
+#[tokio::test]
+async fn the_defaults_show_every_one_of_some_thousand_consumers() {
+    let monitor = Monitor::start(Model::default()).await;
+    let mut detail: Value = serde_json::from_str(&monitor.says(DETAIL).1).unwrap();
+    let stream = &mut detail["account_details"][0]["stream_detail"][0];
+    let consumer = stream["consumer_detail"][0].clone();
+    let many = (0..4000).map(|number| {
+        let mut consumer = consumer.clone();
+        consumer["name"] = format!("consumer-{number}").into();
+        consumer["config"]["durable_name"] = consumer["name"].clone();
+        consumer
+    });
+    stream["consumer_detail"] = many.collect();
+    monitor.set(Route::JszDetail, Behaviour::Answer(200, detail.to_string()));
+    let exporter = Exporter::start(&[monitor.url()]);
+    let samples = exporter.samples("/metrics").await;
+    let shown = samples.find("nats_jetstream_consumer_pending_messages", &[]);
+    let shown = shown.filter(|sample| sample.labels["consumer"].starts_with("consumer-"));
+    assert_eq!(shown.count(), 4000);
+    assert_eq!(samples.value("nats_exporter_series_dropped_total", &[]), Some(0.0));
 }
 
 #[tokio::test]

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use nats_harness::workload::{Plan, Workload};
 use nats_harness::{Cluster, Port, Process, newest};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::real_server::{exporter_of, three_servers};
 use crate::support::exporter::Exporter;
@@ -23,11 +25,15 @@ struct Prometheus {
 impl Prometheus {
     /// Starts it with these jobs, each a name and the `tier` that it asks for.
     async fn start(cluster: &Cluster, exporter: &Exporter, jobs: &[(&str, Option<&str>)]) -> Self {
+        Self::start_at(cluster, exporter.url().strip_prefix("http://").unwrap(), jobs).await
+    }
+
+    /// As [`Prometheus::start`], with what it scrapes at `address`.
+    async fn start_at(cluster: &Cluster, address: &str, jobs: &[(&str, Option<&str>)]) -> Self {
         let binary = tokio::task::spawn_blocking(|| nats_harness::tool("prometheus"));
         let binary = binary.await.unwrap().unwrap();
         let dir = cluster.dir().join("prometheus");
         std::fs::create_dir(&dir).unwrap();
-        let address = exporter.url().strip_prefix("http://").unwrap();
         let mut text =
             "global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n".to_owned();
         for (job, tier) in jobs {
@@ -109,6 +115,48 @@ impl Prometheus {
         assert!(left_out.len() >= 3, "{own}");
         assert!(left_out.iter().all(|line| line.ends_with(" 0")), "{left_out:#?}");
     }
+}
+
+/// Passes requests on to the exporter without their `Accept` header. Prometheus 2.42 always prefers
+/// OpenMetrics, and gets classic text only from an exporter that cannot tell.
+async fn without_accept(exporter: &Exporter) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let to = exporter.url().strip_prefix("http://").unwrap().to_owned();
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(client.read_u8().await.unwrap());
+            }
+            let head = String::from_utf8(head).unwrap();
+            let kept = head.split_inclusive("\r\n").filter(|line| {
+                let name = line.split(':').next().unwrap_or_default().to_ascii_lowercase();
+                !["accept", "connection"].contains(&name.as_str()) && *line != "\r\n"
+            });
+            let request = format!("{}Connection: close\r\n\r\n", kept.collect::<String>());
+            let mut server = TcpStream::connect(&to).await.unwrap();
+            server.write_all(request.as_bytes()).await.unwrap();
+            tokio::io::copy(&mut server, &mut client).await.unwrap();
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn prometheus_reads_classic_text_too() {
+    let cluster = three_servers(newest()).await;
+    let _workload = Workload::make(&cluster, Plan { replicas: 3 }).await.unwrap();
+    let exporter = exporter_of(&cluster, &[]);
+    let classic = exporter.get_with("/metrics", &[("Accept", "*/*")]).await;
+    assert!(classic.content_type.starts_with("text/plain"), "{}", classic.content_type);
+    let address = without_accept(&exporter).await;
+    let prometheus = Prometheus::start_at(&cluster, &address, &[("nats", None)]).await;
+    prometheus.until("nats_tier_state{state=\"ok\"} == 1", 6, 1.0).await;
+    prometheus.scrapes_without_error(1).await;
+    let metadata = prometheus.get("metadata?metric=nats_server_in_messages_total").await.unwrap();
+    let kind = &metadata["nats_server_in_messages_total"][0]["type"];
+    assert_eq!(kind, "counter", "only classic text has the type under this name: {metadata}");
 }
 
 #[tokio::test]

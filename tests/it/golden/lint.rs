@@ -18,14 +18,19 @@ const LINTED: [&str; 9] = [
     "2.15.1/max-file-exceeded",
 ];
 
+/// promtool of Prometheus 2.42 reads classic text. In OpenMetrics it looks for the help of a counter
+/// under the name of its samples, where the format does not have it; that is all it may say.
 #[tokio::test]
 async fn promtool_has_nothing_to_say() {
     let fetched = Command::new("tools/fetch").arg("promtool").output().expect("tools/fetch runs");
     let told = String::from_utf8_lossy(&fetched.stderr);
     assert!(fetched.status.success(), "{told}");
     let promtool = String::from_utf8(fetched.stdout).expect("a path").trim().to_owned();
-    for name in LINTED {
-        for scene in Stage::named(name).play(Format::Classic).await {
+    for (name, format) in LINTED
+        .into_iter()
+        .flat_map(|name| [Format::Classic, Format::OpenMetrics].map(|format| (name, format)))
+    {
+        for scene in Stage::named(name).play(format).await {
             let mut child = Command::new(&promtool)
                 .args(["check", "metrics"])
                 .stdin(Stdio::piped())
@@ -40,7 +45,11 @@ async fn promtool_has_nothing_to_say() {
             let output = child.wait_with_output().expect("promtool ends");
             let said = [output.stdout, output.stderr].concat();
             let said = String::from_utf8_lossy(&said);
-            assert!(output.status.success() && said.is_empty(), "{}:\n{said}", scene.name);
+            let of_format =
+                |line: &str| format == Format::OpenMetrics && line.ends_with("_total no help text");
+            let said: Vec<_> = said.lines().filter(|line| !of_format(line)).collect();
+            let ended_well = output.status.success() || format == Format::OpenMetrics;
+            assert!(ended_well && said.is_empty(), "{}: {said:#?}", scene.name);
         }
     }
 }

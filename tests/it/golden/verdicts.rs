@@ -27,7 +27,7 @@ const EXPECTED: &[Expected] = &[
         ("n1", "degraded isolated", "down no_meta_leader"),
     ] },
     Expected { scene: "2.9.10/single-stream-corrupted-probe", servers: &[
-        ("n1", "ok", "ok"),
+        ("n1", "ok", "unknown unverified"),
     ] },
     Expected { scene: "2.10.26/core-single", servers: &[
         ("n1", "ok", ""),
