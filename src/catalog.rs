@@ -411,8 +411,8 @@ struct Room {
 
 impl Room {
     fn new(scrape: &Scrape) -> Self {
-        let left = vec![scrape.series_per_target as u64; scrape.snapshots.len()];
-        Self { left, unlimited: scrape.series_per_target == 0 }
+        let limit = scrape.config.limits.series_per_target;
+        Self { left: vec![limit as u64; scrape.snapshots.len()], unlimited: limit == 0 }
     }
 
     /// Takes room for `series`; false when they do not fit.

@@ -93,6 +93,13 @@ impl Sums {
 }
 
 impl Detail {
+    /// Every stream with its account, in their order.
+    pub fn streams(&self) -> impl Iterator<Item = (&Account, &Stream)> {
+        self.accounts
+            .iter()
+            .flat_map(|account| account.stream_detail.iter().map(move |stream| (account, stream)))
+    }
+
     /// Keeps what `settings` allow.
     #[must_use]
     pub fn reduce(answer: JszDetail, settings: &JetStream) -> Self {

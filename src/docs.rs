@@ -40,16 +40,15 @@ fn tiers(table: &Description) -> String {
 pub fn metrics() -> String {
     let mut text = String::from(INTRODUCTION);
     reasons(&mut text);
+    let catalogue = catalog::describe();
     for tier in Tier::ALL {
         let _ = write!(text, "\n## {}\n", heading(tier));
         for topic in Topic::ALL {
-            let tables: Vec<_> = catalog::describe()
-                .into_iter()
-                .filter(|table| table.topic == topic && table.tiers.first() == Some(&tier))
-                .collect();
+            let of_tier = catalogue.iter().filter(|table| table.tiers.first() == Some(&tier));
+            let tables: Vec<_> = of_tier.filter(|table| table.topic == topic).collect();
             if !tables.is_empty() {
                 let _ = write!(text, "\n### {}\n", topic.as_str());
-                for table in &tables {
+                for table in tables {
                     describe(&mut text, table);
                 }
             }

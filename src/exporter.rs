@@ -162,9 +162,8 @@ impl Exporter {
             scrapes,
             targets: running.probes.len(),
         };
-        let jetstream = Arc::new(running.config.jetstream.clone());
-        let limit = running.config.limits.series_per_target;
-        let together = move || Scrape::new(request.selection, snapshots, own, jetstream, limit);
+        let config = Arc::clone(&running.config);
+        let together = move || Scrape::new(request.selection, snapshots, own, config);
         // Finding the leaders of many streams takes a while. A panic in there is a defect, and goes on
         // to where the panics of requests are caught.
         match tokio::task::spawn_blocking(together).await {
@@ -214,6 +213,7 @@ impl Running {
         memories: &HashMap<String, Arc<Memory>>,
         epoch: Instant,
     ) -> Result<Self, ClientError> {
+        let config = Arc::new(config);
         let memory = |url: &str| memories.get(url).cloned().unwrap_or_default();
         let probes = config
             .targets
@@ -223,7 +223,7 @@ impl Running {
                 Probe::new(target, &config, memory, epoch).map(Arc::new)
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { config: Arc::new(config), probes })
+        Ok(Self { config, probes })
     }
 
     fn select(&self, name: Option<&str>) -> Result<Vec<Arc<Probe>>, UnknownTarget> {

@@ -46,7 +46,7 @@ impl Learned {
             server_name: varz.server_name.clone().unwrap_or_else(|| server_id.clone()),
             server_id,
             cluster: varz.cluster.name.clone().filter(|name| !name.is_empty()),
-            version: varz.version.as_deref().and_then(|text| text.parse().ok()),
+            version: varz.parsed_version(),
         })
     }
 

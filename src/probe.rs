@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::config::{Config, JetStream, Scrape, Target};
+use crate::config::{Config, Target};
 use crate::detail::Detail;
 use crate::flight::{Flight, Outcome, Reading, Waiting};
 use crate::memory::{Learned, Memory, Peers};
@@ -71,8 +71,7 @@ pub struct Probe {
     target: Target,
     client: Client,
     memory: Arc<Memory>,
-    times: Scrape,
-    jetstream: Arc<JetStream>,
+    config: Arc<Config>,
     varz: Flight<Varz>,
     routez: Flight<Routez>,
     core: Flight<Health>,
@@ -91,7 +90,7 @@ impl Probe {
     /// When the TLS files or the credentials of the target cannot be used.
     pub fn new(
         target: &Target,
-        config: &Config,
+        config: &Arc<Config>,
         memory: Arc<Memory>,
         epoch: Instant,
     ) -> Result<Self, ClientError> {
@@ -99,8 +98,7 @@ impl Probe {
             target: target.clone(),
             client: Client::new(target, config.limits.body_bytes, config.scrape.base_timeout / 2)?,
             memory,
-            times: config.scrape.clone(),
-            jetstream: Arc::new(config.jetstream.clone()),
+            config: Arc::clone(config),
             varz: Flight::default(),
             routez: Flight::default(),
             core: Flight::default(),
@@ -127,8 +125,8 @@ impl Probe {
     /// Asks for what is `wanted`, and returns at `deadline` at the latest.
     pub async fn snapshot(&self, wanted: EndpointSet, deadline: Instant) -> Snapshot {
         let now = Instant::now();
-        let base_deadline = deadline.min(now + self.times.base_timeout);
-        let persistence_deadline = deadline.min(now + self.times.persistence_timeout);
+        let base_deadline = deadline.min(now + self.config.scrape.base_timeout);
+        let persistence_deadline = deadline.min(now + self.config.scrape.persistence_timeout);
 
         let varz = (!wanted.is_empty()).then(|| self.ask_varz());
         let routez = wanted.contains(Endpoint::Routez).then(|| self.ask_routez());
@@ -265,8 +263,8 @@ impl Probe {
         F: Future<Output = Result<T, Failure>> + Send + 'static,
     {
         let timeout = match endpoint.tier() {
-            Tier::Persistence => self.times.persistence_timeout,
-            Tier::Base | Tier::Exporter => self.times.base_timeout,
+            Tier::Persistence => self.config.scrape.persistence_timeout,
+            Tier::Base | Tier::Exporter => self.config.scrape.base_timeout,
         };
         let (memory, name) = (Arc::clone(&self.memory), self.target.name.clone());
         flight.join(
@@ -334,7 +332,7 @@ impl Probe {
         if let Some(mut varz) = varz
             && let Some(Ok(reading)) = varz.until(half).await
         {
-            return reading.value.version.as_deref().and_then(|text| text.parse().ok());
+            return reading.value.parsed_version();
         }
         self.memory.learned()?.version
     }
@@ -344,7 +342,7 @@ impl Probe {
         if !wanted.contains(Endpoint::JszDetail) {
             return None;
         }
-        let path = endpoint::jsz_detail(self.jetstream.detail)?;
+        let path = endpoint::jsz_detail(self.config.jetstream.detail)?;
         let newest = lock(&self.newest_detail).clone();
         if let Some(newest) = &newest
             && let Some(slot) = self.slot(newest.started)
@@ -358,7 +356,7 @@ impl Probe {
         }
         // The server is slow and has not failed: what it said before may still be shown.
         match newest {
-            Some(newest) if newest.started.elapsed() < self.jetstream.detail_max_age => {
+            Some(newest) if newest.started.elapsed() < self.config.jetstream.detail_max_age => {
                 Some(Ok(newest))
             }
             _ => {
@@ -373,7 +371,7 @@ impl Probe {
     /// Targets change the slot together: with intervals of their own, the old leader of a stream
     /// could be asked before an election and the new one after it, and both would deny it.
     fn slot(&self, at: Instant) -> Option<u128> {
-        let interval = self.jetstream.detail_interval.as_nanos();
+        let interval = self.config.jetstream.detail_interval.as_nanos();
         let since = at.saturating_duration_since(self.epoch).as_nanos();
         since.checked_div(interval)
     }
@@ -441,11 +439,11 @@ impl Probe {
 
     fn fetch_detail(&self, path: &'static str) -> Waiting<Detail> {
         let one_jsz = self.memory.jsz_turn();
-        let (client, settings) = (self.client.clone(), Arc::clone(&self.jetstream));
+        let (client, config) = (self.client.clone(), Arc::clone(&self.config));
         let (memory, name) = (Arc::clone(&self.memory), self.target.name.clone());
         let newest = Arc::clone(&self.newest_detail);
         self.detail.join(
-            self.times.persistence_timeout,
+            self.config.scrape.persistence_timeout,
             || async move {
                 let answer = {
                     let _one = one_jsz.lock().await;
@@ -453,7 +451,7 @@ impl Probe {
                 };
                 off_thread(answer, move |body| {
                     let answer: JszDetail = decode_quickly(body)?;
-                    Ok(Detail::reduce(answer, &settings))
+                    Ok(Detail::reduce(answer, &config.jetstream))
                 })
                 .await
             },

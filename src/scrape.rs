@@ -6,7 +6,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use crate::catalog::Topic;
-use crate::config::JetStream;
+use crate::config::Config;
 use crate::exporter::Own;
 use crate::nats::jsz::{Account, Consumer, Group, RaftGroup as _, Stream};
 use crate::nats::time::Timestamp;
@@ -41,10 +41,8 @@ pub struct Scrape {
     pub duplicates: Vec<Duplicate>,
     /// The exporter's own state.
     pub own: Own,
-    /// What of JetStream is shown.
-    pub jetstream: Arc<JetStream>,
-    /// Most series of accounts, streams and consumers from one target; 0 is no limit.
-    pub series_per_target: usize,
+    /// The configuration by which the targets were asked.
+    pub config: Arc<Config>,
     streams: Vec<StreamAt>,
     consumers: Vec<ConsumerAt>,
     meta_leaders: Vec<usize>,
@@ -100,8 +98,7 @@ impl Scrape {
         selection: Selection,
         snapshots: Vec<Snapshot>,
         own: Own,
-        jetstream: Arc<JetStream>,
-        series_per_target: usize,
+        config: Arc<Config>,
     ) -> Self {
         let (snapshots, duplicates) = tell_apart(snapshots);
         let mut scrape = Self {
@@ -109,8 +106,7 @@ impl Scrape {
             snapshots,
             duplicates,
             own,
-            jetstream,
-            series_per_target,
+            config,
             streams: Vec::new(),
             consumers: Vec::new(),
             meta_leaders: Vec::new(),

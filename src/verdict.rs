@@ -3,6 +3,7 @@
 //! The reasons are a closed list, and each belongs to one state: the state of a tier is the worst
 //! that any reason gives. This is the one place that decides; metrics show it.
 
+use crate::detail::Detail;
 use crate::nats::failure::Reason as Failure;
 use crate::nats::healthz::Check;
 use crate::nats::jsz::{RaftGroup as _, Stream};
@@ -197,8 +198,7 @@ fn judge_running(persistence: &Persistence, holds: &mut Vec<PersistenceReason>) 
             holds.push(PersistenceReason::NoMetaLeader);
         }
         if let Some(own_name) = own_name
-            && meta.led_by(own_name)
-            && meta.others(own_name).any(|replica| replica.offline || !replica.current)
+            && meta.leads_others_behind(own_name)
         {
             holds.push(PersistenceReason::MetaPeerBehind);
         }
@@ -244,13 +244,11 @@ fn judge_streams(
 ) {
     let clustered = persistence.clustered();
     let behind = |stream: &Stream, own_name: &str| {
-        stream.group().is_some_and(|group| {
-            group.led_by(own_name) && group.others(own_name).any(|r| r.offline || !r.current)
-        })
+        stream.group().is_some_and(|group| group.leads_others_behind(own_name))
     };
     let streams = || {
-        let accounts = persistence.detail().into_iter().flat_map(|detail| &detail.accounts);
-        accounts.flat_map(|account| &account.stream_detail)
+        let streams = persistence.detail().into_iter().flat_map(Detail::streams);
+        streams.map(|(_, stream)| stream)
     };
     if streams().any(|stream| !stream.leader_known(clustered)) {
         holds.push(PersistenceReason::StreamWithoutLeader);

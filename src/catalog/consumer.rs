@@ -8,8 +8,8 @@ use super::jetstream::each;
 use super::stream::{NEEDS, metadata_labels, thresholds};
 use super::{Entities, Table, Topic, rows};
 use crate::config::Detail as Level;
-use crate::detail::Sums;
-use crate::nats::decode::signed_limit;
+use crate::detail::{Detail, Sums};
+use crate::nats::decode::positive;
 use crate::nats::endpoint::Endpoint;
 use crate::nats::jsz::{Consumer, PriorityGroup, RaftGroup as _, Replica};
 use crate::scrape::{LedConsumer, Scrape};
@@ -98,7 +98,7 @@ impl Table for ConsumerTable {
             => |c| c.consumer.num_ack_pending;
         gauge "nats_jetstream_consumer_max_ack_pending", "/jsz config.max_ack_pending",
             "Messages that may be delivered and not acknowledged before delivery stops; no series when it has no limit."
-            => |c| signed_limit(c.consumer.config.max_ack_pending).filter(|limit| *limit > 0);
+            => |c| positive(c.consumer.config.max_ack_pending);
         gauge "nats_jetstream_consumer_redelivered_messages", "/jsz num_redelivered, of the leader",
             "Messages that were delivered more than once and are not yet acknowledged."
             => |c| c.consumer.num_redelivered;
@@ -140,10 +140,10 @@ impl Table for ConsumerTable {
             => |c| c.consumer.pause_remaining.filter(|_| c.consumer.paused == Some(true));
         gauge "nats_jetstream_consumer_max_deliver", "/jsz config.max_deliver",
             "How often a message is delivered before the consumer gives up; no series when it does not."
-            => |c| signed_limit(c.consumer.config.max_deliver).filter(|limit| *limit > 0);
+            => |c| positive(c.consumer.config.max_deliver);
         gauge "nats_jetstream_consumer_max_waiting_pulls", "/jsz config.max_waiting",
             "Pull requests that may wait; no series for push consumers."
-            => |c| signed_limit(c.consumer.config.max_waiting).filter(|limit| *limit > 0);
+            => |c| positive(c.consumer.config.max_waiting);
         gauge "nats_jetstream_consumer_ack_wait_seconds", "/jsz config.ack_wait",
             "How long the consumer waits for an acknowledgement before it delivers again."
             => |c| c.consumer.config.ack_wait.filter(|wait| wait.0 > 0);
@@ -230,7 +230,7 @@ impl Table for ConsumerMetadataTable {
     }
 
     fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<()>) {
-        let keys = &scrape.jetstream.consumer_metadata_labels;
+        let keys = &scrape.config.jetstream.consumer_metadata_labels;
         for led in scrape.led_consumers() {
             let more = metadata_labels(keys, &led.consumer.config.metadata);
             if !more.is_empty() {
@@ -335,9 +335,7 @@ impl Table for ConsumerReplicaTable {
             let identity = &snapshot.identity;
             let own_name = persistence.own_name.as_deref();
             let clustered = persistence.clustered();
-            let accounts = persistence.detail().into_iter().flat_map(|detail| &detail.accounts);
-            let streams = accounts.flat_map(|a| a.stream_detail.iter().map(move |s| (a, s)));
-            for (account, stream) in streams {
+            for (account, stream) in persistence.detail().into_iter().flat_map(Detail::streams) {
                 for consumer in &stream.consumer_detail {
                     let labels = [
                         identity.cluster.as_str(),
@@ -410,7 +408,7 @@ impl Table for ConsumerPeerTable {
     }
 
     fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<&'s Replica>) {
-        if scrape.jetstream.detail < Level::Replicas {
+        if scrape.config.jetstream.detail < Level::Replicas {
             return;
         }
         for led in scrape.led_consumers() {

@@ -294,7 +294,7 @@ impl Table for FailingAssetTable {
     }
 
     fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<()>) {
-        let shown = &scrape.jetstream;
+        let shown = &scrape.config.jetstream;
         for (source, snapshot) in scrape.snapshots.iter().enumerate() {
             let Some((_, health)) = asked(snapshot) else { continue };
             let mut assets: Vec<_> = health

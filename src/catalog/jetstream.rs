@@ -2,7 +2,7 @@
 //! numbers after JetStream was switched off.
 
 use super::{Entities, Table, Topic, rows};
-use crate::nats::decode::signed_limit;
+use crate::nats::decode::{positive, signed_limit};
 use crate::nats::endpoint::Endpoint;
 use crate::nats::jsz::Jsz;
 use crate::nats::varz::DiskIoWait;
@@ -55,11 +55,6 @@ impl Table for SwitchTable {
 /// JetStream of one server where it runs.
 pub(super) struct JetStreamTable;
 
-/// A limit of the server; zero and negative values mean that there is none.
-fn limit(limit: Option<i64>) -> Option<u64> {
-    signed_limit(limit).filter(|limit| *limit > 0)
-}
-
 impl Table for JetStreamTable {
     const TOPIC: Topic = Topic::JetStream;
     const TIERS: &'static [Tier] = TIERS;
@@ -106,7 +101,7 @@ impl Table for JetStreamTable {
             => |j| j.ha_assets;
         gauge "nats_jetstream_max_ha_assets", "/jsz limits.max_ha_assets (2.11)",
             "Raft groups that the server accepts; no series when it has no limit."
-            => |j| limit(j.limits.max_ha_assets);
+            => |j| positive(j.limits.max_ha_assets);
         counter "nats_jetstream_api_requests", "/jsz api.total",
             "JetStream API requests that this server handled. Publishing is not an API request."
             => |j| j.api.total;

@@ -1,6 +1,7 @@
 //! Base tier: the server process, its clients, its traffic and its limits.
 
 use super::{Entities, Table, Topic, rows};
+use crate::nats::decode::positive;
 use crate::nats::endpoint::Endpoint;
 use crate::nats::time::Timestamp;
 use crate::nats::varz::{ByKind, Varz};
@@ -53,11 +54,6 @@ impl<'s> Server<'s> {
         let clock_offset_seconds = reading.value.now.map(|now| now.seconds_since(middle));
         Some(Self { varz: &reading.value, clock_offset_seconds })
     }
-}
-
-/// A limit whose zero or negative value means that there is none.
-fn positive(limit: Option<i64>) -> Option<u64> {
-    limit.and_then(|limit| u64::try_from(limit).ok()).filter(|limit| *limit > 0)
 }
 
 impl Table for ServerTable {

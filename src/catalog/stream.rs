@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::jetstream::each;
 use super::{Entities, Table, Topic, rows};
+use crate::detail::Detail;
 use crate::nats::decode::signed_limit;
 use crate::nats::endpoint::Endpoint;
 use crate::nats::jsz::{RaftGroup as _, Replica, Source, Stream, StreamState};
@@ -191,7 +192,7 @@ impl Table for StreamMetadataTable {
     }
 
     fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<()>) {
-        let keys = &scrape.jetstream.stream_metadata_labels;
+        let keys = &scrape.config.jetstream.stream_metadata_labels;
         for led in scrape.led_streams() {
             let more = metadata_labels(keys, &led.stream.config.metadata);
             if !more.is_empty() {
@@ -395,12 +396,9 @@ impl Table for StreamReplicaTable {
             let identity = &snapshot.identity;
             let own_name = persistence.own_name.as_deref();
             let clustered = persistence.clustered();
-            for account in persistence.detail().into_iter().flat_map(|detail| &detail.accounts) {
-                for stream in &account.stream_detail {
-                    let labels =
-                        [&identity.cluster, &identity.server, &*account.name, &*stream.name];
-                    entities.push(source, labels, StreamReplica { stream, own_name, clustered });
-                }
+            for (account, stream) in persistence.detail().into_iter().flat_map(Detail::streams) {
+                let labels = [&identity.cluster, &identity.server, &*account.name, &*stream.name];
+                entities.push(source, labels, StreamReplica { stream, own_name, clustered });
             }
         }
     }

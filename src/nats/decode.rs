@@ -109,6 +109,11 @@ pub(crate) fn signed_limit(limit: Option<i64>) -> Option<u64> {
     limit.and_then(|limit| u64::try_from(limit).ok())
 }
 
+/// A limit that is none when it is zero or negative.
+pub(crate) fn positive(limit: Option<i64>) -> Option<u64> {
+    signed_limit(limit).filter(|limit| *limit > 0)
+}
+
 /// A limit that is printed as 18446744073709551615 when there is none.
 pub(crate) fn unsigned_limit(limit: Option<u64>) -> Option<u64> {
     limit.filter(|limit| *limit != u64::MAX)

@@ -163,6 +163,13 @@ pub trait RaftGroup {
         self.leader() == Some(own_name)
     }
 
+    /// Whether the server called `own_name` leads the group and calls a member offline or not
+    /// current.
+    fn leads_others_behind(&self, own_name: &str) -> bool {
+        let behind = |replica: &Replica| replica.offline || !replica.current;
+        self.led_by(own_name) && self.others(own_name).any(behind)
+    }
+
     /// The members other than the speaking server, which lists itself when there is no leader.
     fn others<'s>(&'s self, own_name: &'s str) -> impl Iterator<Item = &'s Replica> {
         self.replicas().iter().filter(move |replica| replica.name != own_name)

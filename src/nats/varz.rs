@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::decode::{Answer, Body, null_is_default};
 use super::time::{Nanoseconds, Timestamp, instant};
+use super::version::Version;
 
 /// The answer of `/varz`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -181,6 +182,12 @@ impl Body for Varz {
 }
 
 impl Varz {
+    /// The version; nothing when it is no version number.
+    #[must_use]
+    pub fn parsed_version(&self) -> Option<Version> {
+        self.version.as_deref().and_then(|text| text.parse().ok())
+    }
+
     /// Expiry of the certificate of each listener that has one, with the value of the
     /// `listener` label.
     pub fn certificates(&self) -> impl Iterator<Item = (&'static str, Timestamp)> {

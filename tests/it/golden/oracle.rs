@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use nats_exporter::catalog::labels::Labels;
 use nats_exporter::catalog::{self, Family, Kind, Sink, Value};
-use nats_exporter::config::{Config, JetStream};
+use nats_exporter::config::Config;
 use nats_exporter::detail::Detail;
 use nats_exporter::exporter::Own;
 use nats_exporter::exposition::{Format, encode};
@@ -124,12 +124,13 @@ struct Bodies {
 const ID: &str = "NTHEONLYONE";
 const OWN_NAME: &str = "n\"1\\";
 
-fn settings() -> JetStream {
+fn config() -> Config {
     let flags = clap::Parser::parse_from(["nats-exporter"]);
     let none = std::iter::empty::<(String, String)>();
-    let mut settings = Config::load(&flags, none).expect("the defaults are valid").jetstream;
-    settings.stream_metadata_labels = vec!["team".to_owned(), "cost center".to_owned()];
-    settings
+    let mut config = Config::load(&flags, none).expect("the defaults are valid");
+    config.jetstream.stream_metadata_labels = vec!["team".to_owned(), "cost center".to_owned()];
+    config.limits.series_per_target = 0;
+    config
 }
 
 fn reading<T>(value: T) -> Arc<Reading<T>> {
@@ -146,7 +147,7 @@ fn whole<T: Body>(body: &serde_json::Value) -> T {
 }
 
 fn scrape(bodies: &Bodies) -> Scrape {
-    let settings = settings();
+    let config = config();
     let varz: Varz = whole(&bodies.varz);
     let jsz: Jsz = whole(&bodies.jsz);
     let detail: JszDetail =
@@ -164,8 +165,9 @@ fn scrape(bodies: &Bodies) -> Scrape {
         learned: Some(learned),
         base: Base { varz: Some(Ok(reading(varz))), ..Base::default() },
         persistence: Some(Persistence {
+            clustered: Some(jsz.meta_cluster.is_some()),
             jsz: Some(Ok(reading(jsz))),
-            detail: Some(Ok(reading(Detail::reduce(detail, &settings)))),
+            detail: Some(Ok(reading(Detail::reduce(detail, &config.jetstream)))),
             own_name: Some(OWN_NAME.to_owned()),
             ..Persistence::default()
         }),
@@ -176,7 +178,7 @@ fn scrape(bodies: &Bodies) -> Scrape {
     // Without the exporter's own tier, whose numbers come from the kernel.
     let tiers = [Tier::Base, Tier::Persistence].into_iter().collect();
     let selection = Selection { tiers, topics: None };
-    Scrape::new(selection, vec![snapshot], own, Arc::new(settings), 0)
+    Scrape::new(selection, vec![snapshot], own, Arc::new(config))
 }
 
 /// Encodes by both ways in both formats, and returns what was said.
