@@ -104,6 +104,13 @@ pub enum Error {
         reason: String,
     },
 
+    /// Synthetic servers were asked for that cannot be.
+    #[error("no such system: {reason}")]
+    Shape {
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// A NATS client could not do its work.
     #[error("{action}: {reason}")]
     Client {

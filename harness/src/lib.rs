@@ -3,7 +3,8 @@
 //! A [`Cluster`] is a set of `nats-server` processes of one version on the loopback interface, with
 //! everything they write in one temporary directory. Dropping it kills the processes and removes the
 //! directory, also when a test panics; the processes die with their parent as well, so nothing is
-//! left behind even by a killed test run. [`Node`] has the faults, [`workload`] the traffic.
+//! left behind even by a killed test run. [`Node`] has the faults, [`workload`] the traffic, and
+//! [`synthetic`] stands for servers that are too large to be started.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), nats_harness::Error> {
@@ -25,6 +26,7 @@ mod node;
 mod ports;
 mod process;
 mod settings;
+pub mod synthetic;
 mod tools;
 pub mod workload;
 
