@@ -19,15 +19,16 @@ mod tier;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::assets::Assets;
 use crate::nats::endpoint::Endpoint;
 use crate::nats::time::{GoDuration, Nanoseconds, Timestamp};
 use crate::probe::EndpointSet;
 use crate::scrape::{Scrape, Selection};
 use crate::tier::Tier;
-use labels::Labels;
+use labels::{Labels, Place, Rendered};
 
-/// All tables, in the order in which they are written.
-static CATALOG: &[&dyn AnyTable] = &[
+/// The tables of servers, in the order in which they are written.
+static SERVERS: &[&dyn AnyTable<Scrape>] = &[
     &Erased(tier::TierStateTable),
     &Erased(tier::TierReasonTable),
     &Erased(server::UpTable),
@@ -53,6 +54,11 @@ static CATALOG: &[&dyn AnyTable] = &[
     &Erased(meta::MetaTable),
     &Erased(meta::MetaLeaderTable),
     &Erased(meta::MetaPeerTable),
+];
+
+/// The tables of streams, consumers and what belongs to them, which come next. They see nothing
+/// but details, so what is written of them is the same for all scrapes with the same details.
+static ASSETS: &[&dyn AnyTable<Assets>] = &[
     &Erased(account::AccountTable),
     &Erased(stream::StreamTable),
     &Erased(stream::StreamLimitTable),
@@ -65,6 +71,7 @@ static CATALOG: &[&dyn AnyTable] = &[
     &Erased(stream::StreamLeaderTable),
     &Erased(consumer::FoldedTable),
     &Erased(consumer::ConsumerTable),
+    &Erased(consumer::ConsumerSettingsTable),
     &Erased(consumer::ConsumerInfoTable),
     &Erased(consumer::ConsumerMetadataTable),
     &Erased(consumer::ConsumerThresholdTable),
@@ -72,6 +79,10 @@ static CATALOG: &[&dyn AnyTable] = &[
     &Erased(consumer::ConsumerReplicaTable),
     &Erased(consumer::ConsumerLeaderTable),
     &Erased(consumer::ConsumerPeerTable),
+];
+
+/// The tables of the exporter, which come last, because they tell what was cut before.
+static EXPORTER: &[&dyn AnyTable<Scrape>] = &[
     &Erased(exporter::EndpointTable),
     &Erased(exporter::EndpointFailureTable),
     &Erased(exporter::EndpointErrorsTable),
@@ -227,18 +238,22 @@ trait Table: Sized + Sync + 'static {
     const NEEDS: &'static [Endpoint];
     /// Label names, in the order of the values.
     const LABELS: &'static [&'static str];
-    /// Whether the limit on series applies: streams, consumers and what belongs to them.
-    const DETAIL: bool = false;
     /// Whether the configuration may add labels.
     const MORE_LABELS: bool = false;
     /// The metrics.
     const ROWS: &'static [Row<Self>];
 
+    /// What the entities are taken from.
+    type Source;
     /// What has the labels and the values.
     type Entity<'s>;
 
-    /// The entities that a scrape has for `tier`, each once.
-    fn entities<'s>(scrape: &'s Scrape, tier: Tier, entities: &mut Entities<Self::Entity<'s>>);
+    /// The entities that `source` has for `tier`, each once.
+    fn entities<'s>(
+        source: &'s Self::Source,
+        tier: Tier,
+        entities: &mut Entities<Self::Entity<'s>>,
+    );
 }
 
 /// Writes the rows of a table.
@@ -320,13 +335,14 @@ impl<T: IntoValue> IntoValue for Option<T> {
 /// The entities of one table in one scrape, with their labels rendered once.
 struct Entities<E> {
     names: &'static [&'static str],
+    labels: Rendered,
     list: Vec<Labelled<E>>,
 }
 
 struct Labelled<E> {
     /// Which snapshot the entity is from, for the limit on series.
     source: usize,
-    labels: Labels,
+    labels: Place,
     entity: E,
 }
 
@@ -346,7 +362,7 @@ impl<E> Entities<E> {
     ) {
         debug_assert_eq!(self.names.len(), N);
         let pairs = self.names.iter().copied().zip(values).chain(more);
-        self.list.push(Labelled { source, labels: Labels::render(pairs), entity });
+        self.list.push(Labelled { source, labels: self.labels.add(pairs), entity });
     }
 }
 
@@ -356,7 +372,7 @@ pub trait Sink {
     fn family(
         &mut self,
         family: &Family,
-        samples: &mut dyn Iterator<Item = (&Labels, Value)>,
+        samples: &mut dyn Iterator<Item = (Labels<'_>, Value)>,
     ) -> fmt::Result;
 }
 
@@ -380,69 +396,125 @@ pub struct Description {
 /// Every table of the catalogue, for documentation and checks.
 #[must_use]
 pub fn describe() -> Vec<Description> {
-    CATALOG.iter().map(|table| table.describe()).collect()
+    let servers = SERVERS.iter().map(|table| table.describe());
+    let assets = ASSETS.iter().map(|table| Description { detail: true, ..table.describe() });
+    let exporter = EXPORTER.iter().map(|table| table.describe());
+    servers.chain(assets).chain(exporter).collect()
 }
 
 /// The endpoints that a selection needs. `/varz` tells who the server is, so it always belongs.
 #[must_use]
 pub fn needed(selection: &Selection) -> EndpointSet {
-    let wanted = CATALOG.iter().filter(|table| table.wanted(selection));
-    let needs = wanted.flat_map(|table| table.needs());
-    needs.copied().filter(|e| selection.tiers.contains(e.tier()) || *e == Endpoint::Varz).collect()
-}
-
-/// Writes everything that a scrape has into `sink`, family by family.
-///
-/// What the limit on series cuts is left out and counted.
-pub fn visit(scrape: &Scrape, sink: &mut dyn Sink) -> fmt::Result {
-    let mut room = Room::new(scrape);
-    let wanted = || CATALOG.iter().filter(|table| table.wanted(&scrape.selection));
-    for table in wanted() {
-        table.visit(scrape, &mut room, sink)?;
+    fn needs<S>(
+        tables: &'static [&dyn AnyTable<S>],
+        selection: &Selection,
+    ) -> impl Iterator<Item = Endpoint> {
+        let wanted = tables.iter().filter(|table| table.wanted(selection));
+        wanted.flat_map(|table| table.needs().iter().copied())
     }
-    Ok(())
+    needs(SERVERS, selection)
+        .chain(needs(ASSETS, selection))
+        .chain(needs(EXPORTER, selection))
+        .filter(|e| selection.tiers.contains(e.tier()) || *e == Endpoint::Varz)
+        .collect()
 }
 
-/// How many series of streams and consumers still fit, for each target.
+/// Whether a selection has anything of streams and consumers.
+#[must_use]
+pub fn wants_assets(selection: &Selection) -> bool {
+    ASSETS.iter().any(|table| table.wanted(selection))
+}
+
+/// Writes what a scrape has of servers into `sink`, family by family.
+pub fn visit_servers(scrape: &Scrape, sink: &mut dyn Sink) -> fmt::Result {
+    visit(SERVERS, scrape, &scrape.selection, &mut Room::unlimited(), sink)
+}
+
+/// Writes what there is of streams and consumers into `sink`, family by family.
+///
+/// What the limit on series cuts is left out, and returned as numbers of series: one for each
+/// snapshot up to the last that has a detail.
+pub fn visit_assets(
+    assets: &Assets,
+    selection: &Selection,
+    sink: &mut dyn Sink,
+) -> Result<Vec<u64>, fmt::Error> {
+    let mut room = Room::new(assets);
+    visit(ASSETS, assets, selection, &mut room, sink)?;
+    Ok(room.cut)
+}
+
+/// Writes what a scrape has of the exporter into `sink`, family by family.
+pub fn visit_exporter(scrape: &Scrape, sink: &mut dyn Sink) -> fmt::Result {
+    visit(EXPORTER, scrape, &scrape.selection, &mut Room::unlimited(), sink)
+}
+
+fn visit<S>(
+    tables: &[&dyn AnyTable<S>],
+    source: &S,
+    selection: &Selection,
+    room: &mut Room,
+    sink: &mut dyn Sink,
+) -> fmt::Result {
+    let mut wanted = tables.iter().filter(|table| table.wanted(selection));
+    wanted.try_for_each(|table| table.visit(source, selection, room, sink))
+}
+
+/// How many series of streams and consumers still fit, for each snapshot.
 struct Room {
-    left: Vec<u64>,
-    unlimited: bool,
+    /// Nothing where there is no limit.
+    left: Option<Vec<u64>>,
+    /// Series that did not fit.
+    cut: Vec<u64>,
 }
 
 impl Room {
-    fn new(scrape: &Scrape) -> Self {
-        let limit = scrape.config.limits.series_per_target;
-        Self { left: vec![limit as u64; scrape.snapshots.len()], unlimited: limit == 0 }
+    fn unlimited() -> Self {
+        Self { left: None, cut: Vec::new() }
+    }
+
+    fn new(assets: &Assets) -> Self {
+        let limit = assets.config.limits.series_per_target;
+        let count = assets.sources.last().map_or(0, |source| source.at + 1);
+        let left = (limit > 0).then(|| vec![limit as u64; count]);
+        Self { left, cut: vec![0; count] }
     }
 
     /// Takes room for `series`; false when they do not fit.
     ///
     /// The first that does not fit ends the room, so that the same ones are cut at every scrape.
     fn take(&mut self, source: usize, series: u64) -> bool {
-        let Some(left) = self.left.get_mut(source).filter(|_| !self.unlimited) else { return true };
-        let fits = *left >= series;
-        *left = if fits { *left - series } else { 0 };
+        let Some(left) = &mut self.left else { return true };
+        let fits = left[source] >= series;
+        left[source] = if fits { left[source] - series } else { 0 };
+        self.cut[source] += if fits { 0 } else { series };
         fits
     }
 }
 
 /// A table whose entity type is not named.
-trait AnyTable: Sync {
+trait AnyTable<S>: Sync {
     fn describe(&self) -> Description;
     fn needs(&self) -> &'static [Endpoint];
     fn wanted(&self, selection: &Selection) -> bool;
-    fn visit(&self, scrape: &Scrape, room: &mut Room, sink: &mut dyn Sink) -> fmt::Result;
+    fn visit(
+        &self,
+        source: &S,
+        selection: &Selection,
+        room: &mut Room,
+        sink: &mut dyn Sink,
+    ) -> fmt::Result;
 }
 
 struct Erased<T>(T);
 
-impl<T: Table> AnyTable for Erased<T> {
+impl<T: Table> AnyTable<T::Source> for Erased<T> {
     fn describe(&self) -> Description {
         Description {
             topic: T::TOPIC,
             tiers: T::TIERS,
             labels: T::LABELS,
-            detail: T::DETAIL,
+            detail: false,
             more_labels: T::MORE_LABELS,
             families: T::ROWS.iter().map(|row| row.family).collect(),
         }
@@ -456,20 +528,32 @@ impl<T: Table> AnyTable for Erased<T> {
         selection.wants(T::TOPIC) && T::TIERS.iter().any(|tier| selection.tiers.contains(*tier))
     }
 
-    fn visit(&self, scrape: &Scrape, room: &mut Room, sink: &mut dyn Sink) -> fmt::Result {
-        let mut entities = Entities { names: T::LABELS, list: Vec::new() };
-        for tier in T::TIERS.iter().filter(|tier| scrape.selection.tiers.contains(**tier)) {
-            T::entities(scrape, *tier, &mut entities);
+    fn visit(
+        &self,
+        source: &T::Source,
+        selection: &Selection,
+        room: &mut Room,
+        sink: &mut dyn Sink,
+    ) -> fmt::Result {
+        let mut entities =
+            Entities { names: T::LABELS, labels: Rendered::default(), list: Vec::new() };
+        for tier in T::TIERS.iter().filter(|tier| selection.tiers.contains(**tier)) {
+            T::entities(source, *tier, &mut entities);
         }
-        if T::DETAIL {
-            cut::<T>(scrape, room, &mut entities);
+        let Entities { labels, mut list, .. } = entities;
+        if room.left.is_some() {
+            list.retain(|labelled| {
+                let has_sample = |row: &&Row<T>| (row.value)(&labelled.entity).is_some();
+                let series = T::ROWS.iter().filter(has_sample).count();
+                room.take(labelled.source, series as u64)
+            });
         }
         for row in T::ROWS {
-            let mut samples = entities
-                .list
+            let mut samples = list
                 .iter()
                 .filter_map(|labelled| {
-                    (row.value)(&labelled.entity).map(|value| (&labelled.labels, value))
+                    let value = (row.value)(&labelled.entity)?;
+                    Some((labels.get(labelled.labels), value))
                 })
                 .peekable();
             // A family without samples is left out, lines and all.
@@ -479,16 +563,4 @@ impl<T: Table> AnyTable for Erased<T> {
         }
         Ok(())
     }
-}
-
-/// Leaves out what does not fit, and counts it.
-fn cut<T: Table>(scrape: &Scrape, room: &mut Room, entities: &mut Entities<T::Entity<'_>>) {
-    entities.list.retain(|labelled| {
-        let series = T::ROWS.iter().filter(|row| (row.value)(&labelled.entity).is_some()).count();
-        let fits = room.take(labelled.source, series as u64);
-        if !fits {
-            scrape.snapshots[labelled.source].memory.dropped(series as u64);
-        }
-        fits
-    });
 }

@@ -135,6 +135,8 @@ pub struct JetStream {
     pub detail_interval: Duration,
     /// Oldest detail that is shown; at least `detail_interval`.
     pub detail_max_age: Duration,
+    /// How old what is shown of the configuration of streams and consumers may get.
+    pub config_interval: Duration,
     /// Whether consumers without a durable name, and those of MQTT sessions, are summed per stream.
     pub fold_ephemeral_consumers: bool,
     /// Which accounts are shown.
@@ -158,8 +160,8 @@ pub enum Detail {
     Streams,
     /// Also consumers.
     Consumers,
-    /// Also the replicas of consumers.
-    Replicas,
+    /// Also the settings of consumers and each of their replicas.
+    All,
 }
 
 /// Names that are shown: those that match `include`, if any is given, and match no `exclude`.

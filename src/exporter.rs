@@ -9,8 +9,12 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
+use crate::assets::Pool;
+use crate::background::Ended;
 use crate::catalog;
 use crate::config::{Config, ConfigError};
+use crate::exposition::packed::Packed;
+use crate::exposition::{Format, Writer};
 use crate::memory::Memory;
 use crate::nats::client::ClientError;
 use crate::probe::{EndpointSet, Probe};
@@ -30,6 +34,8 @@ pub struct Exporter {
     /// Milliseconds since the epoch.
     reloaded_at: AtomicU64,
     scrapes: AtomicU64,
+    assets: Pool,
+    writer: Writer,
     reloading: std::sync::Mutex<()>,
 }
 
@@ -112,6 +118,8 @@ impl Exporter {
             reload_ok: AtomicBool::new(true),
             reloaded_at: AtomicU64::new(now_millis()),
             scrapes: AtomicU64::new(0),
+            assets: Pool::default(),
+            writer: Writer::default(),
             reloading: std::sync::Mutex::new(()),
         })
     }
@@ -163,13 +171,15 @@ impl Exporter {
             targets: running.probes.len(),
         };
         let config = Arc::clone(&running.config);
-        let together = move || Scrape::new(request.selection, snapshots, own, config);
-        // Finding the leaders of many streams takes a while. A panic in there is a defect, and goes on
-        // to where the panics of requests are caught.
-        match tokio::task::spawn_blocking(together).await {
-            Ok(scrape) => Ok(scrape),
-            Err(error) => std::panic::resume_unwind(Box::new(error.to_string())),
-        }
+        Ok(Scrape::new(request.selection, snapshots, own, config, &self.assets))
+    }
+
+    /// Writes a scrape: texts that belong one behind the other.
+    ///
+    /// # Errors
+    /// When a thread that writes ends early, which is a defect.
+    pub async fn write(&self, scrape: Scrape, format: Format) -> Result<Vec<Arc<Packed>>, Ended> {
+        self.writer.write(scrape, format).await
     }
 
     /// Loads the configuration anew and puts it to use. What is remembered of a target stays when

@@ -5,17 +5,29 @@
 //! family carries the `_total` of its samples, `# EOF` is left out, and the content type is
 //! another one. The first is had by writing the samples of a counter as those of a gauge with the
 //! longer name.
+//!
+//! The text of a large scrape has a hundred times the size of what it is made of, so it is never
+//! held: it is [`packed`] while it is written. What is written of streams and consumers is
+//! the same for all scrapes with the same details, and is written once for those that come together.
+
+pub mod packed;
 
 use std::fmt;
+use std::num::NonZero;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
+use tokio::sync::{OnceCell, Semaphore};
 
+use self::packed::{Packed, Packer};
+use crate::assets::Assets;
+use crate::background::{self, Ended};
 use crate::catalog::labels::Labels;
 use crate::catalog::{self, Family, Kind, Sink, Value};
-use crate::scrape::Scrape;
+use crate::scrape::{Scrape, Selection};
 
 /// A text format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,30 +49,155 @@ impl Format {
     }
 }
 
-/// The whole exposition of a scrape.
-#[must_use]
-pub fn encode(scrape: Scrape, format: Format) -> String {
-    let mut registry = Registry::default();
-    registry.register_collector(Box::new(Collector { scrape, format }));
-    let mut text = String::new();
-    // Writing to a string cannot fail.
-    let _ = encode_registry(&mut text, &registry);
-    if format == Format::OpenMetrics {
-        let _ = encode_eof(&mut text);
-    }
-    text
+/// Writes expositions, and shares what several scrapes have in common.
+#[derive(Debug)]
+pub struct Writer {
+    shared: Mutex<Vec<Shared>>,
+    /// One for each core. More threads would not write faster, and each takes memory to compress.
+    turns: Semaphore,
 }
 
-/// Writes a scrape through the library's encoder.
+impl Default for Writer {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Self { shared: Mutex::default(), turns: Semaphore::new(cores) }
+    }
+}
+
+/// What is written of streams and consumers, for as long as a scrape waits for it.
+#[derive(Debug, Clone)]
+struct Shared {
+    assets: Weak<Assets>,
+    selection: Selection,
+    format: Format,
+    written: Weak<OnceCell<Arc<Written>>>,
+}
+
+/// What was written of streams and consumers.
+#[derive(Debug)]
+struct Written {
+    text: Arc<Packed>,
+    /// Series that were cut, for each snapshot.
+    cut: Vec<u64>,
+}
+
+impl Writer {
+    /// The whole exposition of a scrape: texts that belong one behind the other.
+    ///
+    /// # Errors
+    /// When a thread that writes ends early, which is a defect.
+    pub async fn write(&self, scrape: Scrape, format: Format) -> Result<Vec<Arc<Packed>>, Ended> {
+        let mut texts = Vec::with_capacity(3);
+        let wants_assets = catalog::wants_assets(&scrape.selection);
+        let assets = if wants_assets && !scrape.assets.sources.is_empty() {
+            let shared = self.shared(&scrape, format);
+            let written = shared
+                .get_or_try_init(|| async {
+                    let assets = Arc::clone(&scrape.assets);
+                    let selection = scrape.selection.clone();
+                    if assets.are_few() {
+                        return Ok(write_assets(assets, selection, format));
+                    }
+                    background::run("write", move || write_assets(assets, selection, format)).await
+                })
+                .await?;
+            for (snapshot, cut) in scrape.snapshots.iter().zip(&written.cut) {
+                snapshot.memory.dropped(*cut);
+            }
+            Some(Arc::clone(&written.text))
+        } else {
+            None
+        };
+        let scrape = Arc::new(scrape);
+        let shared = Arc::clone(&scrape);
+        let turn = self.turns.acquire().await.map_err(|_| Ended)?;
+        let rest = tokio::task::spawn_blocking(move || {
+            let servers = write_part(Part::Servers(Arc::clone(&shared)), format, false);
+            (servers, write_part(Part::Exporter(shared), format, true))
+        });
+        let (servers, exporter) = rest.await.map_err(|_| Ended)?;
+        drop(turn);
+        let are_few = scrape.assets.are_few();
+        let details = Arc::into_inner(scrape).map_or_else(Vec::new, Scrape::into_details);
+        if !are_few && !details.is_empty() {
+            background::drop_later(details);
+        }
+        texts.push(Arc::new(servers));
+        texts.extend(assets);
+        texts.push(Arc::new(exporter));
+        Ok(texts)
+    }
+
+    /// What others write or have written of the same, while somebody still waits for it.
+    fn shared(&self, scrape: &Scrape, format: Format) -> Arc<OnceCell<Arc<Written>>> {
+        let mut all = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|shared| shared.written.strong_count() > 0);
+        let same = |shared: &&Shared| {
+            std::ptr::eq(shared.assets.as_ptr(), Arc::as_ptr(&scrape.assets))
+                && shared.selection == scrape.selection
+                && shared.format == format
+        };
+        if let Some(written) = all.iter().find(same).and_then(|shared| shared.written.upgrade()) {
+            return written;
+        }
+        let written = Arc::new(OnceCell::new());
+        all.push(Shared {
+            assets: Arc::downgrade(&scrape.assets),
+            selection: scrape.selection.clone(),
+            format,
+            written: Arc::downgrade(&written),
+        });
+        written
+    }
+}
+
+fn write_assets(assets: Arc<Assets>, selection: Selection, format: Format) -> Arc<Written> {
+    let cut = Arc::new(OnceLock::new());
+    let part = Part::Assets { assets, selection, cut: Arc::clone(&cut) };
+    let text = Arc::new(write_part(part, format, false));
+    Arc::new(Written { text, cut: cut.get().cloned().unwrap_or_default() })
+}
+
+fn write_part(part: Part, format: Format, is_last: bool) -> Packed {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Collector { part, format }));
+    let mut packer = Packer::default();
+    // Writing into memory cannot fail.
+    let _ = encode_registry(&mut packer, &registry);
+    if is_last && format == Format::OpenMetrics {
+        let _ = encode_eof(&mut packer);
+    }
+    packer.finish()
+}
+
+/// A part of an exposition.
+#[derive(Debug)]
+enum Part {
+    Servers(Arc<Scrape>),
+    Assets { assets: Arc<Assets>, selection: Selection, cut: Arc<OnceLock<Vec<u64>>> },
+    Exporter(Arc<Scrape>),
+}
+
+/// Writes a part through the library's encoder.
 #[derive(Debug)]
 struct Collector {
-    scrape: Scrape,
+    part: Part,
     format: Format,
 }
 
 impl prometheus_client::collector::Collector for Collector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        catalog::visit(&self.scrape, &mut Encoder { encoder, format: self.format })
+        let sink = &mut Encoder { encoder, format: self.format };
+        match &self.part {
+            Part::Servers(scrape) => catalog::visit_servers(scrape, sink),
+            Part::Assets { assets, selection, cut } => {
+                let series = catalog::visit_assets(assets, selection, sink)?;
+                // The library asks once for each exposition.
+                let _ = cut.set(series);
+                Ok(())
+            }
+            Part::Exporter(scrape) => catalog::visit_exporter(scrape, sink),
+        }
     }
 }
 
@@ -73,7 +210,7 @@ impl Sink for Encoder<'_> {
     fn family(
         &mut self,
         family: &Family,
-        samples: &mut dyn Iterator<Item = (&Labels, Value)>,
+        samples: &mut dyn Iterator<Item = (Labels<'_>, Value)>,
     ) -> fmt::Result {
         let sample_name = family.sample_name();
         let (name, kind) = match (self.format, family.kind) {
@@ -85,7 +222,7 @@ impl Sink for Encoder<'_> {
         // The unit is in the name already; given here, it would be added once more.
         let mut metric = self.encoder.encode_descriptor(name, family.help, None, kind)?;
         for (labels, value) in samples {
-            let sample = metric.encode_family(labels)?;
+            let sample = metric.encode_family(&labels)?;
             write_value(sample, value, as_counter)?;
         }
         Ok(())

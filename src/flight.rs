@@ -41,12 +41,12 @@ pub type Outcome<T> = Result<Arc<Reading<T>>, Failed>;
 /// is there for the next one, and it ends at its own time-out.
 #[derive(Debug)]
 pub struct Flight<T> {
-    current: Mutex<Option<Waiting<T>>>,
+    current: Arc<Mutex<Option<Waiting<T>>>>,
 }
 
 impl<T> Default for Flight<T> {
     fn default() -> Self {
-        Self { current: Mutex::new(None) }
+        Self { current: Arc::default() }
     }
 }
 
@@ -71,9 +71,13 @@ impl<T: Send + Sync + 'static> Flight<T> {
         let (sender, outcome) = watch::channel(None);
         let given_up = Arc::new(AtomicBool::new(false));
         let (request, late) = (request(), Arc::clone(&given_up));
+        let slot = Arc::clone(&self.current);
         tokio::spawn(async move {
             let outcome = run(timeout, request).await;
             ended(&outcome, late.load(Ordering::Relaxed));
+            // The answer belongs to those who wait; kept here, it would stay until the next request.
+            let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+            *slot = None;
             sender.send_replace(Some(outcome));
         });
         let waiting = Waiting { outcome, given_up, started: Instant::now() };

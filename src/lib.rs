@@ -1,9 +1,12 @@
 //! Prometheus exporter for NATS that keeps core messaging and JetStream apart.
 //!
 //! The way of a scrape: [`web`] takes the request, [`exporter`] asks all targets through
-//! [`probe`], which makes a [`snapshot`] of each; [`scrape`] puts the snapshots together,
-//! [`catalog`] says what is shown of them, and [`exposition`] writes it.
+//! [`probe`], which makes a [`snapshot`] of each; [`scrape`] puts the snapshots together and
+//! [`assets`] their streams and consumers, [`catalog`] says what is shown of them, and
+//! [`exposition`] writes it.
 
+pub mod assets;
+pub mod background;
 pub mod catalog;
 pub mod cli;
 pub mod config;

@@ -12,6 +12,9 @@ use nats_exporter::web::Server;
 use nats_exporter::{docs, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// The configuration is wrong.
 const BAD_CONFIGURATION: u8 = 2;
 

@@ -12,6 +12,7 @@ pub mod failure;
 pub mod healthz;
 pub mod jsz;
 pub mod routez;
+pub mod split;
 pub mod time;
 pub mod varz;
 pub mod version;

@@ -4,22 +4,25 @@
 //! deadlines, and whatever is in flight is shared by the scrapes that want it. So an endpoint that
 //! hangs costs itself, and the server never has two `/jsz` requests of this exporter at once.
 
+mod detail;
+
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::detail::DetailProbe;
 use crate::config::{Config, Target};
 use crate::detail::Detail;
-use crate::flight::{Flight, Outcome, Reading, Waiting};
+use crate::flight::{Flight, Outcome, Waiting};
 use crate::memory::{Learned, Memory, Peers};
 use crate::nats::client::{Answer, Client, ClientError};
-use crate::nats::decode::{Body, decode, decode_quickly};
+use crate::nats::decode::{Body, decode};
 use crate::nats::endpoint::{self, Endpoint};
 use crate::nats::failure::{Failure, Reason};
 use crate::nats::healthz::{self, Check, Health};
-use crate::nats::jsz::{Jsz, JszDetail};
+use crate::nats::jsz::Jsz;
 use crate::nats::routez::Routez;
 use crate::nats::varz::Varz;
 use crate::nats::version::Version;
@@ -27,7 +30,8 @@ use crate::snapshot::{Base, Identity, Persistence, Report, Snapshot};
 use crate::tier::Tier;
 use crate::verdict;
 
-/// How long the question of the base tier waits for the wide health check to answer it too.
+/// How long a question waits for another one that may make it narrower: that of the base tier for the
+/// wide health check, the detail for the name and version of the server.
 const HEDGE: Duration = Duration::from_millis(250);
 
 /// Bodies from this size on are decoded off the threads that serve requests.
@@ -77,10 +81,7 @@ pub struct Probe {
     core: Flight<Health>,
     health: Flight<Health>,
     jsz: Flight<Jsz>,
-    detail: Flight<Detail>,
-    newest_detail: Arc<Mutex<Option<Arc<Reading<Detail>>>>>,
-    /// What the slots of `jetstream.detail_interval` are counted from, the same for all targets.
-    epoch: Instant,
+    detail: DetailProbe,
 }
 
 impl Probe {
@@ -94,9 +95,11 @@ impl Probe {
         memory: Arc<Memory>,
         epoch: Instant,
     ) -> Result<Self, ClientError> {
+        let client = Client::new(target, config.limits.body_bytes, config.scrape.base_timeout / 2)?;
         Ok(Self {
             target: target.clone(),
-            client: Client::new(target, config.limits.body_bytes, config.scrape.base_timeout / 2)?,
+            detail: DetailProbe::new(&target.name, &client, config, &memory, epoch),
+            client,
             memory,
             config: Arc::clone(config),
             varz: Flight::default(),
@@ -104,9 +107,6 @@ impl Probe {
             core: Flight::default(),
             health: Flight::default(),
             jsz: Flight::default(),
-            detail: Flight::default(),
-            newest_detail: Arc::default(),
-            epoch,
         })
     }
 
@@ -134,15 +134,12 @@ impl Probe {
         let (varz_outcome, routez, (core, health), jsz, detail) = tokio::join!(
             self.finish(Endpoint::Varz, varz.clone(), base_deadline),
             self.finish(Endpoint::Routez, routez, base_deadline),
-            self.ask_health(wanted, varz, base_deadline, persistence_deadline),
+            self.ask_health(wanted, varz.clone(), base_deadline, persistence_deadline),
             self.finish(Endpoint::Jsz, jsz, persistence_deadline),
-            self.ask_detail(wanted, persistence_deadline),
+            self.ask_detail(wanted, varz.clone(), persistence_deadline),
         );
 
         let mut base = Base { varz: varz_outcome, routez, health: core, ..Base::default() };
-        if let Some(varz) = base.varz() {
-            self.memory.learn(&self.target.name, varz);
-        }
         let learned = self.memory.learned();
         base.version = learned.as_ref().and_then(|learned| learned.version);
         base.peers = self.peers(&base);
@@ -154,7 +151,9 @@ impl Probe {
         });
         let endpoints = reports(&base, persistence.as_ref());
         if let Some(persistence) = &mut persistence {
-            self.forget_detail_of_others(persistence);
+            if let Some(running) = persistence.running() {
+                self.detail.forget_all_but(running.server_id.as_deref());
+            }
             self.complete(persistence, &base, learned.as_ref());
         }
         self.judge(&mut base, persistence.as_mut(), learned.as_ref());
@@ -222,7 +221,10 @@ impl Probe {
 
     fn ask_varz(&self) -> Waiting<Varz> {
         self.join(&self.varz, Endpoint::Varz, |client, memory, name| async move {
-            known(&memory, &name, Endpoint::Varz, client.get_ok(endpoint::VARZ).await?).await
+            let answer = client.get_ok(endpoint::VARZ).await?;
+            let varz = known(&memory, &name, Endpoint::Varz, answer).await?;
+            memory.learn(&name, &varz);
+            Ok(varz)
         })
     }
 
@@ -337,43 +339,17 @@ impl Probe {
         self.memory.learned()?.version
     }
 
-    /// The detail: the newest one while it is young enough, else a new one.
-    async fn ask_detail(&self, wanted: EndpointSet, deadline: Instant) -> Option<Outcome<Detail>> {
+    async fn ask_detail(
+        &self,
+        wanted: EndpointSet,
+        varz: Option<Waiting<Varz>>,
+        deadline: Instant,
+    ) -> Option<Outcome<Detail>> {
         if !wanted.contains(Endpoint::JszDetail) {
             return None;
         }
-        let path = endpoint::jsz_detail(self.config.jetstream.detail)?;
-        let newest = lock(&self.newest_detail).clone();
-        if let Some(newest) = &newest
-            && let Some(slot) = self.slot(newest.started)
-            && Some(slot) == self.slot(Instant::now())
-        {
-            return Some(Ok(Arc::clone(newest)));
-        }
-        let mut waiting = self.fetch_detail(path);
-        if let Some(outcome) = waiting.until(deadline).await {
-            return Some(outcome);
-        }
-        // The server is slow and has not failed: what it said before may still be shown.
-        match newest {
-            Some(newest) if newest.started.elapsed() < self.config.jetstream.detail_max_age => {
-                Some(Ok(newest))
-            }
-            _ => {
-                let gave_up = |o: &Outcome<Detail>| self.gave_up(Endpoint::JszDetail, o);
-                Some(waiting.or_timeout(deadline, gave_up).await)
-            }
-        }
-    }
-
-    /// Which interval of the detail `at` is in; nothing when there are no intervals.
-    ///
-    /// Targets change the slot together: with intervals of their own, the old leader of a stream
-    /// could be asked before an election and the new one after it, and both would deny it.
-    fn slot(&self, at: Instant) -> Option<u128> {
-        let interval = self.config.jetstream.detail_interval.as_nanos();
-        let since = at.saturating_duration_since(self.epoch).as_nanos();
-        since.checked_div(interval)
+        let gave_up = |outcome: &_| self.gave_up(Endpoint::JszDetail, outcome);
+        self.detail.ask(varz, deadline, gave_up).await
     }
 
     /// Waits for an answer until `deadline`.
@@ -399,7 +375,7 @@ impl Probe {
     fn complete(&self, persistence: &mut Persistence, base: &Base, learned: Option<&Learned>) {
         persistence.version = base.version;
         let detail_id = match &persistence.detail {
-            Some(Ok(reading)) if self.slot(reading.started).is_none() => {
+            Some(Ok(reading)) if self.detail.slot(reading.started).is_none() => {
                 reading.value.server_id.clone()
             }
             _ => None,
@@ -425,47 +401,12 @@ impl Probe {
                 persistence.disk_io_wait = varz.and_then(|varz| varz.disk_io_wait_stats.clone());
             }
         }
-    }
-
-    /// Forgets a detail that the process behind `/jsz` did not give: the server was restarted, and
-    /// the next scrape asks without waiting for the interval.
-    fn forget_detail_of_others(&self, persistence: &Persistence) {
-        let Some(running) = persistence.running() else { return };
-        let mut newest = lock(&self.newest_detail);
-        if newest.as_ref().is_some_and(|newest| newest.value.server_id != running.server_id) {
-            *newest = None;
+        // What others lead was left out by the name that the server had before.
+        let told = persistence.detail().and_then(|detail| detail.own_name.as_deref());
+        if told.is_some() && told != persistence.own_name.as_deref() {
+            persistence.detail = None;
         }
     }
-
-    fn fetch_detail(&self, path: &'static str) -> Waiting<Detail> {
-        let one_jsz = self.memory.jsz_turn();
-        let (client, config) = (self.client.clone(), Arc::clone(&self.config));
-        let (memory, name) = (Arc::clone(&self.memory), self.target.name.clone());
-        let newest = Arc::clone(&self.newest_detail);
-        self.detail.join(
-            self.config.scrape.persistence_timeout,
-            || async move {
-                let answer = {
-                    let _one = one_jsz.lock().await;
-                    client.get_ok(path).await?
-                };
-                off_thread(answer, move |body| {
-                    let answer: JszDetail = decode_quickly(body)?;
-                    Ok(Detail::reduce(answer, &config.jetstream))
-                })
-                .await
-            },
-            move |outcome, late| {
-                record_end(&memory, &name, Endpoint::JszDetail, outcome, late);
-                // A failed endpoint shows nothing, so the newest goes with the failure.
-                *lock(&newest) = outcome.as_ref().ok().cloned();
-            },
-        )
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Notes how a request ended. When a scrape has given it up, its failure is noted already, and a

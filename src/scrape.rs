@@ -1,16 +1,16 @@
 //! The answers of all targets together, ready to be shown: which target speaks
-//! for which server, and which server speaks for which stream and consumer.
+//! for which server, and which server leads the meta group.
 
-use std::collections::HashMap;
-use std::hash::Hash;
 use std::sync::Arc;
 
+use crate::assets::{Assets, Claim, Pool, Source, strongest};
 use crate::catalog::Topic;
 use crate::config::Config;
+use crate::detail::Detail;
 use crate::exporter::Own;
-use crate::nats::jsz::{Account, Consumer, Group, RaftGroup as _, Stream};
-use crate::nats::time::Timestamp;
-use crate::snapshot::{Identity, Persistence, Snapshot};
+use crate::flight::Reading;
+use crate::nats::jsz::RaftGroup as _;
+use crate::snapshot::{Identity, Snapshot};
 use crate::tier::TierSet;
 
 /// What of the catalogue is wanted.
@@ -43,8 +43,8 @@ pub struct Scrape {
     pub own: Own,
     /// The configuration by which the targets were asked.
     pub config: Arc<Config>,
-    streams: Vec<StreamAt>,
-    consumers: Vec<ConsumerAt>,
+    /// The streams and consumers.
+    pub assets: Arc<Assets>,
     meta_leaders: Vec<usize>,
 }
 
@@ -57,74 +57,21 @@ pub struct Duplicate {
     pub target: String,
 }
 
-/// Where a stream stands: snapshot, account, stream.
-#[derive(Debug, Clone, Copy)]
-struct StreamAt(usize, usize, usize);
-
-/// Where a consumer stands: its stream, and which of its consumers.
-#[derive(Debug, Clone, Copy)]
-struct ConsumerAt(StreamAt, usize);
-
-/// A stream as its leader reports it.
-#[derive(Debug, Clone, Copy)]
-pub struct LedStream<'s> {
-    /// Which snapshot it is from.
-    pub source: usize,
-    /// The leader's snapshot.
-    pub snapshot: &'s Snapshot,
-    /// The leader's name.
-    pub own_name: &'s str,
-    /// Whether JetStream of the leader is clustered.
-    pub clustered: bool,
-    /// The account.
-    pub account: &'s Account,
-    /// The stream.
-    pub stream: &'s Stream,
-}
-
-/// A consumer as its leader reports it.
-#[derive(Debug, Clone, Copy)]
-pub struct LedConsumer<'s> {
-    /// The stream, as the leader of the consumer reports it.
-    pub stream: LedStream<'s>,
-    /// The consumer.
-    pub consumer: &'s Consumer,
-}
-
 impl Scrape {
-    /// Puts the answers together.
+    /// Puts the answers together. `pool` has the assets that other scrapes use.
     #[must_use]
     pub fn new(
         selection: Selection,
         snapshots: Vec<Snapshot>,
         own: Own,
         config: Arc<Config>,
+        pool: &Pool,
     ) -> Self {
         let (snapshots, duplicates) = tell_apart(snapshots);
-        let mut scrape = Self {
-            selection,
-            snapshots,
-            duplicates,
-            own,
-            config,
-            streams: Vec::new(),
-            consumers: Vec::new(),
-            meta_leaders: Vec::new(),
-        };
-        scrape.streams = scrape.elect_streams();
-        scrape.consumers = scrape.elect_consumers();
-        scrape.meta_leaders = scrape.elect_meta_leaders();
-        scrape
-    }
-
-    /// Every stream whose leader was asked, once, as that leader reports it.
-    pub fn led_streams(&self) -> impl Iterator<Item = LedStream<'_>> {
-        self.streams.iter().filter_map(|at| self.stream(*at))
-    }
-
-    /// Every consumer whose leader was asked, once, as that leader reports it.
-    pub fn led_consumers(&self) -> impl Iterator<Item = LedConsumer<'_>> {
-        self.consumers.iter().filter_map(|at| self.consumer(*at))
+        let sources = snapshots.iter().enumerate().filter_map(|(at, s)| source(at, s)).collect();
+        let assets = pool.get(Assets::new(sources, Arc::clone(&config)));
+        let meta_leaders = elect_meta_leaders(&snapshots);
+        Self { selection, snapshots, duplicates, own, config, assets, meta_leaders }
     }
 
     /// The snapshot of the meta leader of each cluster, with its place.
@@ -132,114 +79,51 @@ impl Scrape {
         self.meta_leaders.iter().map(|source| (*source, &self.snapshots[*source]))
     }
 
-    fn stream(&self, StreamAt(source, account, stream): StreamAt) -> Option<LedStream<'_>> {
-        let snapshot = &self.snapshots[source];
-        let persistence = snapshot.persistence.as_ref()?;
-        let account = &persistence.detail()?.accounts[account];
-        let own_name = persistence.own_name.as_deref()?;
-        let stream = &account.stream_detail[stream];
-        let clustered = persistence.clustered();
-        Some(LedStream { source, snapshot, own_name, clustered, account, stream })
+    /// Ends the scrape, and returns the details that no other one uses: they are large, so the caller
+    /// chooses where they are dropped.
+    #[must_use]
+    pub fn into_details(self) -> Vec<Reading<Detail>> {
+        drop(self.snapshots);
+        let sources = Arc::into_inner(self.assets).map_or_else(Vec::new, |assets| assets.sources);
+        sources.into_iter().filter_map(|source| Arc::into_inner(source.detail)).collect()
     }
+}
 
-    fn consumer(&self, ConsumerAt(at, consumer): ConsumerAt) -> Option<LedConsumer<'_>> {
-        let stream = self.stream(at)?;
-        Some(LedConsumer { consumer: &stream.stream.consumer_detail[consumer], stream })
-    }
+/// The detail of a snapshot, when it can be shown.
+fn source(at: usize, snapshot: &Snapshot) -> Option<Source> {
+    let persistence = snapshot.persistence.as_ref()?;
+    Some(Source {
+        at,
+        identity: snapshot.identity.clone(),
+        own_name: persistence.own_name.clone(),
+        clustered: persistence.clustered(),
+        detail: Arc::clone(persistence.detail.as_ref()?.as_ref().ok()?),
+    })
+}
 
-    /// All places of streams, whoever leads them.
-    fn places(&self) -> impl Iterator<Item = StreamAt> {
-        self.snapshots.iter().enumerate().flat_map(|(source, snapshot)| {
-            let accounts = details(snapshot).into_iter().flatten().enumerate();
-            accounts.flat_map(move |(account, entry)| {
-                (0..entry.stream_detail.len()).map(move |stream| StreamAt(source, account, stream))
-            })
+/// Two servers may claim to lead the meta group for some seconds of a partition. The one that
+/// more servers name has the majority; the other still calls everybody current for a while.
+fn elect_meta_leaders(snapshots: &[Snapshot]) -> Vec<usize> {
+    let metas = || {
+        snapshots.iter().enumerate().filter_map(|(source, snapshot)| {
+            let persistence = snapshot.persistence.as_ref()?;
+            let meta = persistence.running()?.meta_cluster.as_ref()?;
+            Some((source, snapshot, persistence.own_name.as_deref()?, meta))
         })
-    }
-
-    fn elect_streams(&self) -> Vec<StreamAt> {
-        let led = self.places().filter_map(|at| {
-            let led = self.stream(at)?;
-            let key =
-                (led.snapshot.identity.cluster.as_str(), &*led.account.name, &*led.stream.name);
-            let claim = Claim::of(led.stream.cluster.as_ref(), led.stream.state.last_seq);
-            led.stream.leads(led.own_name, led.clustered).then_some((key, claim, at))
-        });
-        strongest(led)
-    }
-
-    fn elect_consumers(&self) -> Vec<ConsumerAt> {
-        let led = self.places().flat_map(|at| {
-            let stream = self.stream(at);
-            let consumers = stream.map_or(0, |stream| stream.stream.consumer_detail.len());
-            (0..consumers).filter_map(move |consumer| {
-                let LedStream { snapshot, own_name, clustered, account, stream, .. } = stream?;
-                let (place, consumer) =
-                    (ConsumerAt(at, consumer), &stream.consumer_detail[consumer]);
-                let key = (
-                    snapshot.identity.cluster.as_str(),
-                    &*account.name,
-                    &*stream.name,
-                    &*consumer.name,
-                );
-                let claim = Claim::of(consumer.cluster.as_ref(), consumer.delivered.consumer_seq);
-                consumer.leads(own_name, clustered).then_some((key, claim, place))
-            })
-        });
-        strongest(led)
-    }
-
-    /// Two servers may claim to lead the meta group for some seconds of a partition. The one that
-    /// more servers name has the majority; the other still calls everybody current for a while.
-    fn elect_meta_leaders(&self) -> Vec<usize> {
-        let metas = || {
-            self.snapshots.iter().enumerate().filter_map(|(source, snapshot)| {
-                let persistence = snapshot.persistence.as_ref()?;
-                let meta = persistence.running()?.meta_cluster.as_ref()?;
-                Some((source, snapshot, persistence.own_name.as_deref()?, meta))
-            })
-        };
-        let led = metas().filter(|(_, _, own_name, meta)| meta.led_by(own_name));
-        let claims = led.map(|(source, snapshot, own_name, _)| {
-            let followers = metas().filter(|(_, _, _, meta)| meta.led_by(own_name)).count() as u64;
-            let claim = Claim { since: None, progress: Some(followers) };
-            (snapshot.identity.cluster.as_str(), claim, source)
-        });
-        strongest(claims)
-    }
-}
-
-fn details(snapshot: &Snapshot) -> Option<&[Account]> {
-    let detail = snapshot.persistence.as_ref().and_then(Persistence::detail)?;
-    Some(detail.accounts.as_slice())
-}
-
-/// How strong a claim to lead is, for the seconds in which two servers claim the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Claim {
-    since: Option<Timestamp>,
-    progress: Option<u64>,
-}
-
-impl Claim {
-    fn of(group: Option<&Group>, progress: Option<u64>) -> Self {
-        Self { since: group.and_then(|group| group.leader_since), progress }
-    }
-}
-
-/// The place of the strongest claim for each key, in the order in which the keys came.
-fn strongest<K: Eq + Hash, P>(claims: impl Iterator<Item = (K, Claim, P)>) -> Vec<P> {
-    let mut index: HashMap<K, usize> = HashMap::new();
-    let mut best: Vec<(Claim, P)> = Vec::new();
-    for (key, claim, place) in claims {
-        let at = *index.entry(key).or_insert(best.len());
-        match best.get_mut(at) {
-            None => best.push((claim, place)),
-            Some(other) if other.0 < claim => *other = (claim, place),
-            Some(_) => {}
+    };
+    let mut claims: Vec<(&str, Vec<(Claim, usize)>)> = Vec::new();
+    for (source, snapshot, own_name, _) in
+        metas().filter(|(.., own_name, meta)| meta.led_by(own_name))
+    {
+        let followers = metas().filter(|(.., meta)| meta.led_by(own_name)).count() as u64;
+        let claim = (Claim { since: None, progress: Some(followers) }, source);
+        let cluster = snapshot.identity.cluster.as_str();
+        match claims.iter_mut().find(|(other, _)| *other == cluster) {
+            Some((_, same)) => same.push(claim),
+            None => claims.push((cluster, vec![claim])),
         }
     }
-    best.into_iter().map(|(_, place)| place).collect()
+    claims.into_iter().filter_map(|(_, claims)| strongest(claims.into_iter())).collect()
 }
 
 /// Makes sure that no two snapshots have the same labels.

@@ -103,7 +103,7 @@ pub const SETTINGS: &[Setting] = &[
         key: "web.max_requests",
         flag: Some("web.max-requests"),
         shape: Shape::One("COUNT"),
-        fallback: Fallback::Value("40"),
+        fallback: Fallback::Value("200"),
         description: "Most scrapes served at the same time; 0 is no limit.",
     },
     Setting {
@@ -156,8 +156,8 @@ pub const SETTINGS: &[Setting] = &[
         flag: Some("jetstream.detail"),
         shape: Shape::One("LEVEL"),
         fallback: Fallback::Value("consumers"),
-        description: "How much of JetStream is asked for: server, streams, consumers or replicas; \
-                      each contains those before it.",
+        description: "How much of JetStream is shown: server, streams, consumers or all, which has also \
+                      the settings and the replicas of consumers; each contains those before it.",
     },
     Setting {
         key: "jetstream.detail_interval",
@@ -172,6 +172,14 @@ pub const SETTINGS: &[Setting] = &[
         shape: Shape::One("DURATION"),
         fallback: Fallback::Words("jetstream.detail_interval"),
         description: "Oldest detail that is shown; at least the interval.",
+    },
+    Setting {
+        key: "jetstream.config_interval",
+        flag: Some("jetstream.config-interval"),
+        shape: Shape::One("DURATION"),
+        fallback: Fallback::Value("5m"),
+        description: "Oldest configuration of streams and consumers that is shown; what is new is asked for earlier. \
+                      It costs a server more than everything else; `0s` asks with every detail.",
     },
     Setting {
         key: "jetstream.fold_ephemeral_consumers",
@@ -240,7 +248,7 @@ pub const SETTINGS: &[Setting] = &[
         key: "limits.body_bytes",
         flag: None,
         shape: Shape::One("BYTES"),
-        fallback: Fallback::Value("268435456"),
+        fallback: Fallback::Value("1073741824"),
         description: "Largest answer of a server that is read, in bytes after decompression; answers other than the detailed `/jsz` never more than 32 MiB.",
     },
     Setting {

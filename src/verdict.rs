@@ -3,7 +3,6 @@
 //! The reasons are a closed list, and each belongs to one state: the state of a tier is the worst
 //! that any reason gives. This is the one place that decides; metrics show it.
 
-use crate::detail::Detail;
 use crate::nats::failure::Reason as Failure;
 use crate::nats::healthz::Check;
 use crate::nats::jsz::{RaftGroup as _, Stream};
@@ -242,18 +241,16 @@ fn judge_streams(
     own_name: Option<&str>,
     holds: &mut Vec<PersistenceReason>,
 ) {
+    let Some(detail) = persistence.detail() else { return };
     let clustered = persistence.clustered();
     let behind = |stream: &Stream, own_name: &str| {
-        stream.group().is_some_and(|group| group.leads_others_behind(own_name))
+        stream.cluster.as_ref().is_some_and(|group| group.leads_others_behind(own_name))
     };
-    let streams = || {
-        let streams = persistence.detail().into_iter().flat_map(Detail::streams);
-        streams.map(|(_, stream)| stream)
-    };
+    let streams = || detail.streams().map(|(_, detail)| &detail.stream);
     if streams().any(|stream| !stream.leader_known(clustered)) {
         holds.push(PersistenceReason::StreamWithoutLeader);
     }
-    if streams().flat_map(|s| &s.consumer_detail).any(|c| !c.leader_known(clustered)) {
+    if detail.consumers.without_leader(clustered) > 0 {
         holds.push(PersistenceReason::ConsumerWithoutLeader);
     }
     if own_name.is_some_and(|own_name| streams().any(|stream| behind(stream, own_name))) {

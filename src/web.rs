@@ -12,7 +12,6 @@ mod guard;
 mod in_flight;
 mod listen;
 mod query;
-mod render;
 mod reply;
 mod routes;
 mod server;

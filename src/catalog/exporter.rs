@@ -6,6 +6,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::{Entities, Table, Topic, rows};
+use crate::detail::Detail;
 use crate::exporter::Own;
 use crate::memory::History;
 use crate::nats::endpoint::Endpoint;
@@ -37,6 +38,7 @@ impl Table for EndpointTable {
     const TIERS: &'static [Tier] = BOTH;
     const NEEDS: &'static [Endpoint] = &[];
     const LABELS: &'static [&'static str] = &["nats_cluster", "server", "endpoint"];
+    type Source = Scrape;
     type Entity<'s> = EndpointEntity<'s>;
 
     rows! {
@@ -78,6 +80,7 @@ impl Table for EndpointFailureTable {
     const TIERS: &'static [Tier] = BOTH;
     const NEEDS: &'static [Endpoint] = &[];
     const LABELS: &'static [&'static str] = REASON_LABELS;
+    type Source = Scrape;
     type Entity<'s> = ();
 
     rows! {
@@ -106,6 +109,7 @@ impl Table for EndpointErrorsTable {
     const TIERS: &'static [Tier] = BOTH;
     const NEEDS: &'static [Endpoint] = &[];
     const LABELS: &'static [&'static str] = REASON_LABELS;
+    type Source = Scrape;
     type Entity<'s> = u64;
 
     rows! {
@@ -134,6 +138,7 @@ impl Table for TargetTable {
     const TIERS: &'static [Tier] = EXPORTER;
     const NEEDS: &'static [Endpoint] = &[];
     const LABELS: &'static [&'static str] = &["nats_cluster", "server", "target", "url"];
+    type Source = Scrape;
     type Entity<'s> = ();
 
     rows! {
@@ -159,6 +164,7 @@ impl Table for DuplicateTable {
     const TIERS: &'static [Tier] = EXPORTER;
     const NEEDS: &'static [Endpoint] = &[Endpoint::Varz];
     const LABELS: &'static [&'static str] = &["nats_cluster", "server", "target"];
+    type Source = Scrape;
     type Entity<'s> = ();
 
     rows! {
@@ -175,13 +181,13 @@ impl Table for DuplicateTable {
     }
 }
 
-/// What was cut from one target.
+/// What is missing of one target, and why.
 pub(super) struct DroppedTable;
 
-/// What was cut from one target.
-pub(super) struct Dropped {
+/// What is missing of one target, and why.
+pub(super) struct Dropped<'s> {
     series: u64,
-    missing_accounts: Option<u64>,
+    detail: Option<&'s Detail>,
 }
 
 impl Table for DroppedTable {
@@ -189,7 +195,8 @@ impl Table for DroppedTable {
     const TIERS: &'static [Tier] = &[Tier::Persistence];
     const NEEDS: &'static [Endpoint] = &[];
     const LABELS: &'static [&'static str] = &["nats_cluster", "server"];
-    type Entity<'s> = Dropped;
+    type Source = Scrape;
+    type Entity<'s> = Dropped<'s>;
 
     rows! {
         counter "nats_exporter_series_dropped", "exporter",
@@ -197,17 +204,20 @@ impl Table for DroppedTable {
             => |d| d.series;
         gauge "nats_exporter_accounts_missing", "/jsz total (2.10.28, 2.11.2)",
             "Accounts that the server has and did not send."
-            => |d| d.missing_accounts;
+            => |d| d.detail?.missing_accounts;
+        gauge "nats_exporter_jetstream_config_age_seconds", "exporter",
+            "How old what is shown of the configuration of streams and consumers is at the end of the scrape."
+            => |d| d.detail?.configured_at?.elapsed().as_secs_f64();
+        gauge "nats_exporter_jetstream_config_unknown", "exporter",
+            "Streams and consumers whose configuration is not shown yet, because they are new."
+            => |d| d.detail?.unknown;
     }
 
-    fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<Dropped>) {
+    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<Dropped<'s>>) {
         for (source, snapshot) in scrape.snapshots.iter().enumerate() {
             let identity = &snapshot.identity;
             let detail = snapshot.persistence.as_ref().and_then(|persistence| persistence.detail());
-            let dropped = Dropped {
-                series: snapshot.memory.dropped_series(),
-                missing_accounts: detail.and_then(|detail| detail.missing_accounts),
-            };
+            let dropped = Dropped { series: snapshot.memory.dropped_series(), detail };
             entities.push(source, [&identity.cluster, &identity.server], dropped);
         }
     }
@@ -221,6 +231,7 @@ impl Table for ExporterTable {
     const TIERS: &'static [Tier] = EXPORTER;
     const NEEDS: &'static [Endpoint] = &[];
     const LABELS: &'static [&'static str] = &[];
+    type Source = Scrape;
     type Entity<'s> = &'s Own;
 
     rows! {
@@ -251,6 +262,7 @@ impl Table for BuildTable {
     const TIERS: &'static [Tier] = EXPORTER;
     const NEEDS: &'static [Endpoint] = &[];
     const LABELS: &'static [&'static str] = &["version"];
+    type Source = Scrape;
     type Entity<'s> = ();
 
     rows! {
@@ -312,6 +324,7 @@ impl Table for ProcessTable {
     const TIERS: &'static [Tier] = EXPORTER;
     const NEEDS: &'static [Endpoint] = &[];
     const LABELS: &'static [&'static str] = &[];
+    type Source = Scrape;
     type Entity<'s> = Process;
 
     rows! {

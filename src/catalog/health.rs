@@ -27,6 +27,7 @@ impl Table for CoreCheckTable {
     const TIERS: &'static [Tier] = &[Tier::Base];
     const NEEDS: &'static [Endpoint] = &[Endpoint::Varz, Endpoint::HealthzCore];
     const LABELS: &'static [&'static str] = CHECK_LABELS;
+    type Source = Scrape;
     type Entity<'s> = CoreCheck;
 
     rows! {
@@ -98,6 +99,7 @@ impl Table for JetStreamCheckTable {
     const TIERS: &'static [Tier] = &[Tier::Persistence];
     const NEEDS: &'static [Endpoint] = &[Endpoint::Varz, Endpoint::Jsz, Endpoint::Healthz];
     const LABELS: &'static [&'static str] = CHECK_LABELS;
+    type Source = Scrape;
     type Entity<'s> = Checked;
 
     rows! {
@@ -143,6 +145,7 @@ impl Table for CoreProbeTable {
     const TIERS: &'static [Tier] = &[Tier::Base];
     const NEEDS: &'static [Endpoint] = &[Endpoint::Varz, Endpoint::HealthzCore];
     const LABELS: &'static [&'static str] = PATH_LABELS;
+    type Source = Scrape;
     type Entity<'s> = bool;
 
     rows! {
@@ -175,6 +178,7 @@ impl Table for JetStreamProbeTable {
     const TIERS: &'static [Tier] = &[Tier::Persistence];
     const NEEDS: &'static [Endpoint] = &[Endpoint::Varz, Endpoint::Jsz, Endpoint::Healthz];
     const LABELS: &'static [&'static str] = PATH_LABELS;
+    type Source = Scrape;
     type Entity<'s> = bool;
 
     rows! {
@@ -237,6 +241,7 @@ impl Table for FailingCountTable {
     const TIERS: &'static [Tier] = &[Tier::Persistence];
     const NEEDS: &'static [Endpoint] = &[Endpoint::Varz, Endpoint::Jsz, Endpoint::Healthz];
     const LABELS: &'static [&'static str] = &["nats_cluster", "server", "type"];
+    type Source = Scrape;
     type Entity<'s> = u64;
 
     rows! {
@@ -285,6 +290,7 @@ impl Table for FailingAssetTable {
     const NEEDS: &'static [Endpoint] = &[Endpoint::Varz, Endpoint::Jsz, Endpoint::Healthz];
     const LABELS: &'static [&'static str] =
         &["nats_cluster", "server", "type", "account", "stream", "consumer"];
+    type Source = Scrape;
     type Entity<'s> = ();
 
     rows! {

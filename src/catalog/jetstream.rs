@@ -27,6 +27,7 @@ impl Table for SwitchTable {
     const TIERS: &'static [Tier] = TIERS;
     const NEEDS: &'static [Endpoint] = &[Endpoint::Varz, Endpoint::Jsz, Endpoint::Healthz];
     const LABELS: &'static [&'static str] = LABELS;
+    type Source = Scrape;
     type Entity<'s> = Switch;
 
     rows! {
@@ -60,6 +61,7 @@ impl Table for JetStreamTable {
     const TIERS: &'static [Tier] = TIERS;
     const NEEDS: &'static [Endpoint] = &[Endpoint::Varz, Endpoint::Jsz];
     const LABELS: &'static [&'static str] = LABELS;
+    type Source = Scrape;
     type Entity<'s> = &'s Jsz;
 
     rows! {
@@ -142,6 +144,7 @@ impl Table for DiskTable {
     const TIERS: &'static [Tier] = TIERS;
     const NEEDS: &'static [Endpoint] = &[Endpoint::Varz, Endpoint::Jsz];
     const LABELS: &'static [&'static str] = LABELS;
+    type Source = Scrape;
     type Entity<'s> = &'s DiskIoWait;
 
     rows! {
@@ -185,6 +188,7 @@ impl Table for JetStreamInfoTable {
         "unique_tag",
         "sync_always",
     ];
+    type Source = Scrape;
     type Entity<'s> = ();
 
     rows! {

@@ -5,7 +5,7 @@
 use super::jetstream::each;
 use super::{Entities, Table, Topic, rows};
 use crate::nats::endpoint::Endpoint;
-use crate::nats::jsz::{MetaCluster, RaftGroup as _, Replica};
+use crate::nats::jsz::{Member, MetaCluster, RaftGroup as _};
 use crate::scrape::Scrape;
 use crate::snapshot::Persistence;
 use crate::tier::Tier;
@@ -38,6 +38,7 @@ impl Table for MetaTable {
     const TIERS: &'static [Tier] = TIERS;
     const NEEDS: &'static [Endpoint] = NEEDS;
     const LABELS: &'static [&'static str] = &["nats_cluster", "server"];
+    type Source = Scrape;
     type Entity<'s> = Meta<'s>;
 
     rows! {
@@ -94,6 +95,7 @@ impl Table for MetaLeaderTable {
     const TIERS: &'static [Tier] = TIERS;
     const NEEDS: &'static [Endpoint] = NEEDS;
     const LABELS: &'static [&'static str] = &["nats_cluster", "server", "leader"];
+    type Source = Scrape;
     type Entity<'s> = ();
 
     rows! {
@@ -120,32 +122,33 @@ impl Table for MetaPeerTable {
     const TIERS: &'static [Tier] = TIERS;
     const NEEDS: &'static [Endpoint] = NEEDS;
     const LABELS: &'static [&'static str] = &["nats_cluster", "peer"];
-    type Entity<'s> = &'s Replica;
+    type Source = Scrape;
+    type Entity<'s> = Member<'s>;
 
     rows! {
         gauge "nats_jetstream_meta_peer_current", "/jsz meta_cluster.replicas.current",
-            "Whether the meta leader calls this member current. The leader itself is not listed."
-            => |r| r.current;
+            "Whether the meta leader calls this member current. The leader itself is current."
+            => |m| m.current();
         gauge "nats_jetstream_meta_peer_offline", "/jsz meta_cluster.replicas.offline",
             "Whether the meta leader calls this member offline; after a crash it may take minutes."
-            => |r| r.offline;
+            => |m| m.offline();
         gauge "nats_jetstream_meta_peer_lag_operations", "/jsz meta_cluster.replicas.lag",
             "Raft entries that this member is behind."
-            => |r| r.lag;
+            => |m| m.lag();
         gauge "nats_jetstream_meta_peer_last_seen_seconds", "/jsz meta_cluster.replicas.active",
-            "Time since the meta leader heard from this member."
-            => |r| r.last_seen_seconds();
+            "Time since the meta leader heard from this member; 0 for the leader itself."
+            => |m| m.last_seen_seconds();
     }
 
-    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<&'s Replica>) {
+    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<Member<'s>>) {
         for (source, snapshot) in scrape.meta_leaders() {
             let meta = snapshot.persistence.as_ref().and_then(Meta::of);
             let Some((meta, own_name)) = meta.and_then(|m| m.own_name.map(|name| (m, name))) else {
                 continue;
             };
-            for replica in meta.group.others(own_name) {
-                let labels = [snapshot.identity.cluster.as_str(), &replica.name];
-                entities.push(source, labels, replica);
+            for member in meta.group.members(own_name) {
+                let labels = [snapshot.identity.cluster.as_str(), member.name];
+                entities.push(source, labels, member);
             }
         }
     }

@@ -26,6 +26,7 @@ impl Table for MeshTable {
     const TIERS: &'static [Tier] = TIERS;
     const NEEDS: &'static [Endpoint] = NEEDS;
     const LABELS: &'static [&'static str] = &["nats_cluster", "server"];
+    type Source = Scrape;
     type Entity<'s> = Mesh<'s>;
 
     rows! {
@@ -70,6 +71,7 @@ impl Table for RemoteTable {
     const TIERS: &'static [Tier] = TIERS;
     const NEEDS: &'static [Endpoint] = NEEDS;
     const LABELS: &'static [&'static str] = REMOTE_LABELS;
+    type Source = Scrape;
     type Entity<'s> = RemoteEntity;
 
     rows! {
@@ -123,6 +125,7 @@ impl Table for ConnectedTable {
     const TIERS: &'static [Tier] = TIERS;
     const NEEDS: &'static [Endpoint] = NEEDS;
     const LABELS: &'static [&'static str] = REMOTE_LABELS;
+    type Source = Scrape;
     type Entity<'s> = bool;
 
     rows! {

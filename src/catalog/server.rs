@@ -20,6 +20,7 @@ impl Table for UpTable {
     const TIERS: &'static [Tier] = TIERS;
     const NEEDS: &'static [Endpoint] = NEEDS;
     const LABELS: &'static [&'static str] = &["nats_cluster", "server"];
+    type Source = Scrape;
     type Entity<'s> = bool;
 
     rows! {
@@ -61,6 +62,7 @@ impl Table for ServerTable {
     const TIERS: &'static [Tier] = TIERS;
     const NEEDS: &'static [Endpoint] = NEEDS;
     const LABELS: &'static [&'static str] = &["nats_cluster", "server"];
+    type Source = Scrape;
     type Entity<'s> = Server<'s>;
 
     rows! {
@@ -182,6 +184,7 @@ impl Table for ServerInfoTable {
         "tls_required",
         "config_digest",
     ];
+    type Source = Scrape;
     type Entity<'s> = ();
 
     rows! {
@@ -244,6 +247,7 @@ impl Table for SlowConsumersTable {
     const TIERS: &'static [Tier] = TIERS;
     const NEEDS: &'static [Endpoint] = NEEDS;
     const LABELS: &'static [&'static str] = &["nats_cluster", "server", "kind"];
+    type Source = Scrape;
     type Entity<'s> = u64;
 
     rows! {
@@ -265,6 +269,7 @@ impl Table for StaleConnectionsTable {
     const TIERS: &'static [Tier] = TIERS;
     const NEEDS: &'static [Endpoint] = NEEDS;
     const LABELS: &'static [&'static str] = &["nats_cluster", "server", "kind"];
+    type Source = Scrape;
     type Entity<'s> = u64;
 
     rows! {
@@ -286,6 +291,7 @@ impl Table for CertificateTable {
     const TIERS: &'static [Tier] = TIERS;
     const NEEDS: &'static [Endpoint] = NEEDS;
     const LABELS: &'static [&'static str] = &["nats_cluster", "server", "listener"];
+    type Source = Scrape;
     type Entity<'s> = Timestamp;
 
     rows! {
@@ -313,6 +319,7 @@ impl Table for HttpRequestsTable {
     const TIERS: &'static [Tier] = TIERS;
     const NEEDS: &'static [Endpoint] = NEEDS;
     const LABELS: &'static [&'static str] = &["nats_cluster", "server", "path"];
+    type Source = Scrape;
     type Entity<'s> = u64;
 
     rows! {

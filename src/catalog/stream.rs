@@ -5,14 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use super::jetstream::each;
 use super::{Entities, Table, Topic, rows};
-use crate::detail::Detail;
+use crate::assets::{Assets, LedStream};
+use crate::detail::{Count, StreamDetail};
 use crate::nats::decode::signed_limit;
 use crate::nats::endpoint::Endpoint;
-use crate::nats::jsz::{RaftGroup as _, Replica, Source, Stream, StreamState};
+use crate::nats::jsz::{Member, RaftGroup as _, Source, Stream, StreamState};
 use crate::nats::time::GoDuration;
-use crate::scrape::{LedStream, Scrape};
 use crate::tier::Tier;
 
 const TIERS: &[Tier] = &[Tier::Persistence];
@@ -22,7 +21,7 @@ const LABELS: &[&str] = &["nats_cluster", "account", "stream"];
 impl<'s> LedStream<'s> {
     /// The values of `nats_cluster`, `account` and `stream`.
     pub(super) fn labels(&self) -> [&'s str; 3] {
-        [&self.snapshot.identity.cluster, &self.account.name, &self.stream.name]
+        [&self.source.identity.cluster, &self.account.name, &self.stream.name]
     }
 }
 
@@ -34,7 +33,7 @@ impl Table for StreamTable {
     const TIERS: &'static [Tier] = TIERS;
     const NEEDS: &'static [Endpoint] = NEEDS;
     const LABELS: &'static [&'static str] = LABELS;
-    const DETAIL: bool = true;
+    type Source = Assets;
     type Entity<'s> = &'s Stream;
 
     rows! {
@@ -70,36 +69,36 @@ impl Table for StreamTable {
             => |s| s.created;
         gauge "nats_jetstream_stream_replicas_configured", "/jsz config.num_replicas",
             "Replicas that the stream should have, the leader included."
-            => |s| s.config.num_replicas;
+            => |s| s.config.as_ref()?.num_replicas;
         gauge "nats_jetstream_stream_leader_since_timestamp_seconds", "/jsz cluster.leader_since (2.10)",
             "Since when the stream has its leader, in seconds since the epoch."
             => |s| s.cluster.as_ref().and_then(|group| group.leader_since);
         gauge "nats_jetstream_stream_limit_messages", "/jsz config.max_msgs",
             "Messages that the stream may hold; no series when it has no limit."
-            => |s| signed_limit(s.config.max_msgs);
+            => |s| signed_limit(s.config.as_ref()?.max_msgs);
         gauge "nats_jetstream_stream_limit_age_seconds", "/jsz config.max_age",
             "How old a message may get; no series when it has no limit."
-            => |s| s.config.max_age.filter(|age| age.0 > 0);
+            => |s| s.config.as_ref()?.max_age.filter(|age| age.0 > 0);
         gauge "nats_jetstream_stream_limit_consumers", "/jsz config.max_consumers",
             "Consumers that the stream may have; no series when it has no limit."
-            => |s| signed_limit(s.config.max_consumers);
+            => |s| signed_limit(s.config.as_ref()?.max_consumers);
         gauge "nats_jetstream_stream_limit_messages_per_subject", "/jsz config.max_msgs_per_subject",
             "Messages that the stream may hold for each subject; no series when it has no limit."
-            => |s| signed_limit(s.config.max_msgs_per_subject);
+            => |s| signed_limit(s.config.as_ref()?.max_msgs_per_subject);
         gauge "nats_jetstream_stream_limit_message_bytes", "/jsz config.max_msg_size",
             "Largest message that the stream accepts; no series when it has no limit."
-            => |s| signed_limit(s.config.max_msg_size);
+            => |s| signed_limit(s.config.as_ref()?.max_msg_size);
         gauge "nats_jetstream_stream_duplicate_window_seconds", "/jsz config.duplicate_window",
             "How long the ids of messages are remembered to find duplicates."
-            => |s| s.config.duplicate_window.filter(|window| window.0 > 0);
+            => |s| s.config.as_ref()?.duplicate_window.filter(|window| window.0 > 0);
         gauge "nats_jetstream_stream_sealed", "/jsz config.sealed",
             "Whether the stream is closed for changes for ever."
-            => |s| s.config.sealed;
+            => |s| s.config.as_ref()?.sealed;
     }
 
-    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<&'s Stream>) {
-        for led in scrape.led_streams() {
-            entities.push(led.source, led.labels(), led.stream);
+    fn entities<'s>(assets: &'s Assets, _: Tier, entities: &mut Entities<&'s Stream>) {
+        for led in assets.led_streams() {
+            entities.push(led.source.at, led.labels(), led.stream);
         }
     }
 }
@@ -112,20 +111,21 @@ impl Table for StreamLimitTable {
     const TIERS: &'static [Tier] = TIERS;
     const NEEDS: &'static [Endpoint] = NEEDS;
     const LABELS: &'static [&'static str] = &["nats_cluster", "account", "stream", "discard"];
-    const DETAIL: bool = true;
+    type Source = Assets;
     type Entity<'s> = &'s Stream;
 
     rows! {
         gauge "nats_jetstream_stream_limit_bytes", "/jsz config.max_bytes, config.discard",
             "Bytes that the stream may hold; no series when it has no limit. At the limit, discard old drops the oldest messages and discard new rejects publishing."
-            => |s| signed_limit(s.config.max_bytes);
+            => |s| signed_limit(s.config.as_ref()?.max_bytes);
     }
 
-    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<&'s Stream>) {
-        for led in scrape.led_streams() {
+    fn entities<'s>(assets: &'s Assets, _: Tier, entities: &mut Entities<&'s Stream>) {
+        for led in assets.led_streams() {
+            let Some(config) = &led.stream.config else { continue };
             let [cluster, account, stream] = led.labels();
-            let discard = led.stream.config.discard.as_deref().unwrap_or_default();
-            entities.push(led.source, [cluster, account, stream, discard], led.stream);
+            let discard = config.discard.as_deref().unwrap_or_default();
+            entities.push(led.source.at, [cluster, account, stream, discard], led.stream);
         }
     }
 }
@@ -139,7 +139,7 @@ impl Table for StreamInfoTable {
     const NEEDS: &'static [Endpoint] = NEEDS;
     const LABELS: &'static [&'static str] =
         &["nats_cluster", "account", "stream", "retention", "storage", "discard"];
-    const DETAIL: bool = true;
+    type Source = Assets;
     type Entity<'s> = ();
 
     rows! {
@@ -148,14 +148,14 @@ impl Table for StreamInfoTable {
             => |_info| true;
     }
 
-    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<()>) {
-        for led in scrape.led_streams() {
+    fn entities<'s>(assets: &'s Assets, _: Tier, entities: &mut Entities<()>) {
+        for led in assets.led_streams() {
+            let Some(config) = &led.stream.config else { continue };
             let [cluster, account, stream] = led.labels();
-            let config = &led.stream.config;
             let text = |text: &'s Option<String>| text.as_deref().unwrap_or_default();
             let words = [text(&config.retention), text(&config.storage), text(&config.discard)];
             let labels = [cluster, account, stream, words[0], words[1], words[2]];
-            entities.push(led.source, labels, ());
+            entities.push(led.source.at, labels, ());
         }
     }
 }
@@ -181,8 +181,8 @@ impl Table for StreamMetadataTable {
     const TIERS: &'static [Tier] = TIERS;
     const NEEDS: &'static [Endpoint] = NEEDS;
     const LABELS: &'static [&'static str] = LABELS;
-    const DETAIL: bool = true;
     const MORE_LABELS: bool = true;
+    type Source = Assets;
     type Entity<'s> = ();
 
     rows! {
@@ -191,13 +191,14 @@ impl Table for StreamMetadataTable {
             => |_info| true;
     }
 
-    fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<()>) {
-        let keys = &scrape.config.jetstream.stream_metadata_labels;
-        for led in scrape.led_streams() {
-            let more = metadata_labels(keys, &led.stream.config.metadata);
+    fn entities(assets: &Assets, _: Tier, entities: &mut Entities<()>) {
+        let keys = &assets.config.jetstream.stream_metadata_labels;
+        for led in assets.led_streams() {
+            let Some(config) = &led.stream.config else { continue };
+            let more = metadata_labels(keys, &config.metadata);
             if !more.is_empty() {
                 let more = more.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-                entities.push_with(led.source, led.labels(), more, ());
+                entities.push_with(led.source.at, led.labels(), more, ());
             }
         }
     }
@@ -229,7 +230,7 @@ impl Table for StreamThresholdTable {
     const TIERS: &'static [Tier] = TIERS;
     const NEEDS: &'static [Endpoint] = NEEDS;
     const LABELS: &'static [&'static str] = &["nats_cluster", "account", "stream", "threshold"];
-    const DETAIL: bool = true;
+    type Source = Assets;
     type Entity<'s> = f64;
 
     rows! {
@@ -238,11 +239,12 @@ impl Table for StreamThresholdTable {
             => |threshold| *threshold;
     }
 
-    fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<f64>) {
-        for led in scrape.led_streams() {
+    fn entities(assets: &Assets, _: Tier, entities: &mut Entities<f64>) {
+        for led in assets.led_streams() {
+            let Some(config) = &led.stream.config else { continue };
             let [cluster, account, stream] = led.labels();
-            for (name, threshold) in thresholds(&led.stream.config.metadata) {
-                entities.push(led.source, [cluster, account, stream, name], threshold);
+            for (name, threshold) in thresholds(&config.metadata) {
+                entities.push(led.source.at, [cluster, account, stream, name], threshold);
             }
         }
     }
@@ -256,31 +258,29 @@ impl Table for StreamPeerTable {
     const TIERS: &'static [Tier] = TIERS;
     const NEEDS: &'static [Endpoint] = NEEDS;
     const LABELS: &'static [&'static str] = &["nats_cluster", "account", "stream", "peer"];
-    const DETAIL: bool = true;
-    type Entity<'s> = &'s Replica;
+    type Source = Assets;
+    type Entity<'s> = Member<'s>;
 
     rows! {
         gauge "nats_jetstream_stream_replica_current", "/jsz cluster.replicas.current, of the leader",
-            "Whether the leader of the stream calls this replica current. The leader itself is not listed."
-            => |r| r.current;
+            "Whether the leader of the stream calls this replica current. The leader itself is current."
+            => |m| m.current();
         gauge "nats_jetstream_stream_replica_offline", "/jsz cluster.replicas.offline, of the leader",
             "Whether the leader of the stream calls this replica offline; after a crash it may take minutes."
-            => |r| r.offline;
+            => |m| m.offline();
         gauge "nats_jetstream_stream_replica_lag_operations", "/jsz cluster.replicas.lag, of the leader",
             "Raft entries that this replica is behind."
-            => |r| r.lag;
+            => |m| m.lag();
         gauge "nats_jetstream_stream_replica_last_seen_seconds", "/jsz cluster.replicas.active, of the leader",
-            "Time since the leader of the stream heard from this replica."
-            => |r| r.last_seen_seconds();
+            "Time since the leader of the stream heard from this replica; 0 for the leader itself."
+            => |m| m.last_seen_seconds();
     }
 
-    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<&'s Replica>) {
-        for led in scrape.led_streams() {
+    fn entities<'s>(assets: &'s Assets, _: Tier, entities: &mut Entities<Member<'s>>) {
+        for led in assets.led_streams() {
             let [cluster, account, stream] = led.labels();
-            for replica in
-                led.stream.group().into_iter().flat_map(|group| group.others(led.own_name))
-            {
-                entities.push(led.source, [cluster, account, stream, &replica.name], replica);
+            for member in led.stream.cluster.iter().flat_map(|group| group.members(led.own_name)) {
+                entities.push(led.source.at, [cluster, account, stream, member.name], member);
             }
         }
     }
@@ -295,7 +295,7 @@ impl Table for StreamSourceTable {
     const NEEDS: &'static [Endpoint] = NEEDS;
     const LABELS: &'static [&'static str] =
         &["nats_cluster", "account", "stream", "kind", "source", "filter", "external"];
-    const DETAIL: bool = true;
+    type Source = Assets;
     type Entity<'s> = &'s Source;
 
     rows! {
@@ -310,12 +310,12 @@ impl Table for StreamSourceTable {
             => |s| s.error.is_some();
     }
 
-    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<&'s Source>) {
-        for led in scrape.led_streams() {
+    fn entities<'s>(assets: &'s Assets, _: Tier, entities: &mut Entities<&'s Source>) {
+        for led in assets.led_streams() {
             let [cluster, account, stream] = led.labels();
             for ((kind, name, filter, external), source) in sources(led.stream) {
                 let labels = [cluster, account, stream, kind, name, filter, external];
-                entities.push(led.source, labels, source);
+                entities.push(led.source.at, labels, source);
             }
         }
     }
@@ -349,6 +349,7 @@ pub(super) struct StreamReplicaTable;
 /// One replica of a stream as its own server sees it.
 pub(super) struct StreamReplica<'s> {
     stream: &'s Stream,
+    consumers: Count,
     own_name: Option<&'s str>,
     clustered: bool,
 }
@@ -364,13 +365,13 @@ impl Table for StreamReplicaTable {
     const TIERS: &'static [Tier] = TIERS;
     const NEEDS: &'static [Endpoint] = NEEDS;
     const LABELS: &'static [&'static str] = &["nats_cluster", "server", "account", "stream"];
-    const DETAIL: bool = true;
+    type Source = Assets;
     type Entity<'s> = StreamReplica<'s>;
 
     rows! {
         gauge "nats_jetstream_stream_is_leader", "/jsz cluster.leader",
             "Whether this server says that it leads the stream. The stream has no leader when no server says so."
-            => |r| r.own_name.map(|own_name| r.stream.leads(own_name, r.clustered));
+            => |r| r.stream.leads(r.own_name?, r.clustered);
         gauge "nats_jetstream_stream_leader_known", "/jsz cluster.leader",
             "Whether this server names a leader of the stream; followers keep an old name for minutes."
             => |r| r.stream.leader_known(r.clustered);
@@ -389,16 +390,25 @@ impl Table for StreamReplicaTable {
         gauge "nats_jetstream_stream_replica_lost_bytes", "/jsz state.lost.bytes",
             "Bytes that the replica on this server has lost to damage of its store; no series when it has lost none."
             => |r| r.state().lost.as_ref().and_then(|lost| lost.bytes);
+        gauge "nats_jetstream_stream_replica_consumers", "/jsz consumer_detail",
+            "Consumers of the stream with a replica on this server that are not filtered out."
+            => |r| r.consumers.all;
+        gauge "nats_jetstream_stream_replica_consumers_led", "/jsz consumer_detail.cluster.leader",
+            "Consumers of the stream of which this server says that it leads them."
+            => |r| r.own_name.map(|_| r.consumers.led(r.clustered));
+        gauge "nats_jetstream_stream_replica_consumers_without_leader", "/jsz consumer_detail.cluster.leader",
+            "Consumers of the stream with a replica on this server for which it names no leader; followers keep an old name for minutes."
+            => |r| r.consumers.without_leader(r.clustered);
     }
 
-    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<StreamReplica<'s>>) {
-        for (source, snapshot, persistence) in each(scrape) {
-            let identity = &snapshot.identity;
-            let own_name = persistence.own_name.as_deref();
-            let clustered = persistence.clustered();
-            for (account, stream) in persistence.detail().into_iter().flat_map(Detail::streams) {
+    fn entities<'s>(assets: &'s Assets, _: Tier, entities: &mut Entities<StreamReplica<'s>>) {
+        for source in &assets.sources {
+            let identity = &source.identity;
+            let (own_name, clustered) = (source.own_name.as_deref(), source.clustered);
+            for (account, StreamDetail { stream, count, .. }) in source.detail().streams() {
                 let labels = [&identity.cluster, &identity.server, &*account.name, &*stream.name];
-                entities.push(source, labels, StreamReplica { stream, own_name, clustered });
+                let entity = StreamReplica { stream, consumers: *count, own_name, clustered };
+                entities.push(source.at, labels, entity);
             }
         }
     }
@@ -412,7 +422,7 @@ impl Table for StreamLeaderTable {
     const TIERS: &'static [Tier] = TIERS;
     const NEEDS: &'static [Endpoint] = NEEDS;
     const LABELS: &'static [&'static str] = &["nats_cluster", "account", "stream", "leader"];
-    const DETAIL: bool = true;
+    type Source = Assets;
     type Entity<'s> = ();
 
     rows! {
@@ -421,11 +431,11 @@ impl Table for StreamLeaderTable {
             => |_info| true;
     }
 
-    fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<()>) {
-        for led in scrape.led_streams() {
+    fn entities(assets: &Assets, _: Tier, entities: &mut Entities<()>) {
+        for led in assets.led_streams() {
             let [cluster, account, stream] = led.labels();
-            let leader = &led.snapshot.identity.server;
-            entities.push(led.source, [cluster, account, stream, leader], ());
+            let leader = &led.source.identity.server;
+            entities.push(led.source.at, [cluster, account, stream, leader], ());
         }
     }
 }

@@ -15,6 +15,7 @@ impl Table for TierStateTable {
     const TIERS: &'static [Tier] = &[Tier::Base, Tier::Persistence];
     const NEEDS: &'static [Endpoint] = &Endpoint::ALL;
     const LABELS: &'static [&'static str] = &["nats_cluster", "server", "tier", "state"];
+    type Source = Scrape;
     type Entity<'s> = bool;
 
     rows! {
@@ -43,6 +44,7 @@ impl Table for TierReasonTable {
     const TIERS: &'static [Tier] = &[Tier::Base, Tier::Persistence];
     const NEEDS: &'static [Endpoint] = &Endpoint::ALL;
     const LABELS: &'static [&'static str] = &["nats_cluster", "server", "tier", "reason"];
+    type Source = Scrape;
     type Entity<'s> = bool;
 
     rows! {

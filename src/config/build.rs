@@ -111,7 +111,7 @@ fn jetstream(mut section: Section) -> JetStream {
         ("server", Detail::Server),
         ("streams", Detail::Streams),
         ("consumers", Detail::Consumers),
-        ("replicas", Detail::Replicas),
+        ("all", Detail::All),
     ];
     let detail = section.setting("detail", |entry| entry.word(&levels)).value;
     let detail_interval = section.setting("detail_interval", Entry::duration).value;
@@ -123,11 +123,13 @@ fn jetstream(mut section: Section) -> JetStream {
         )),
         age => Ok(age),
     });
+    let config_interval = section.setting("config_interval", Entry::duration).value;
     let fold = section.setting("fold_ephemeral_consumers", Entry::switch).value;
     let jetstream = JetStream {
         detail,
         detail_interval,
         detail_max_age: detail_max_age.unwrap_or(detail_interval),
+        config_interval,
         fold_ephemeral_consumers: fold,
         accounts: filter(section.section("accounts")),
         streams: filter(section.section("streams")),

@@ -1,5 +1,6 @@
 //! One bounded request to a server: size limit, status, and the reason when
-//! there is no answer. Deadlines belong to the caller, which drops the future.
+//! there is no answer. Small answers are taken whole, the detail as it arrives.
+//! Deadlines belong to the caller, which drops the future.
 
 use std::error::Error as _;
 use std::io;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use hyper::body::Bytes;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Certificate, Identity, redirect};
@@ -19,11 +21,8 @@ use tokio::time::Instant;
 use super::failure::{Failure, Reason};
 use crate::config::{Target, Tls};
 
-/// What starts the path of the one answer that grows with the number of streams and consumers.
-const DETAIL: &str = "/jsz?";
-
-/// Largest body of any other answer: far more than a well server sends, and little enough that
-/// decoding something else does not take the memory of the exporter.
+/// Largest body of an answer that is taken whole: far more than a well server sends, and little
+/// enough that decoding something else does not take the memory of the exporter.
 const SMALL_BODY_BYTES: u64 = 32 << 20;
 
 /// Asks one server.
@@ -158,30 +157,29 @@ impl Client {
     /// error here.
     pub async fn get(&self, path: &str) -> Result<Answer, Failure> {
         let started = Instant::now();
-        let mut response = self.send(path).await?;
-        let status = response.status().as_u16();
-        let limit = if path.starts_with(DETAIL) {
-            self.body_bytes
-        } else {
-            self.body_bytes.min(SMALL_BODY_BYTES)
-        };
-        let too_large = || {
-            let text = format!("the body is larger than {limit} bytes, see limits.body_bytes");
-            Failure::new(Reason::TooLarge, text)
-        };
-        let announced = response.content_length().unwrap_or(0);
-        if announced > limit {
-            return Err(too_large());
-        }
+        let mut body =
+            Incoming::new(self.send(path).await?, self.body_bytes.min(SMALL_BODY_BYTES))?;
+        let status = body.response.status().as_u16();
         // The announced length is the server's word: reserve a part of it and grow on evidence.
-        let mut body = Vec::with_capacity(usize::try_from(announced.min(1 << 20)).unwrap_or(0));
-        while let Some(chunk) = response.chunk().await.map_err(|error| cut(&error))? {
-            if (body.len() + chunk.len()) as u64 > limit {
-                return Err(too_large());
-            }
-            body.extend_from_slice(&chunk);
+        let announced = body.response.content_length().unwrap_or(0);
+        let mut whole = Vec::with_capacity(usize::try_from(announced.min(1 << 20)).unwrap_or(0));
+        while let Some(chunk) = body.chunk().await? {
+            whole.extend_from_slice(&chunk);
         }
-        Ok(Answer { status, body, elapsed: started.elapsed() })
+        Ok(Answer { status, body: whole, elapsed: started.elapsed() })
+    }
+
+    /// Asks for `path`, takes nothing but 200 for an answer, and leaves it to the caller to take the
+    /// body as it arrives.
+    ///
+    /// # Errors
+    /// As [`Client::get_ok`].
+    pub async fn open(&self, path: &str) -> Result<Incoming, Failure> {
+        let body = Incoming::new(self.send(path).await?, self.body_bytes)?;
+        match body.response.status().as_u16() {
+            200 => Ok(body),
+            status => Err(Failure::of_status(path, status)),
+        }
     }
 
     /// Sends the request, twice when the first connection was closed without an answer.
@@ -210,6 +208,37 @@ impl Client {
     pub async fn get_ok(&self, path: &str) -> Result<Answer, Failure> {
         let answer = self.get(path).await?;
         if answer.status == 200 { Ok(answer) } else { Err(Failure::of_status(path, answer.status)) }
+    }
+}
+
+/// A body that is arriving, with a limit to its size.
+#[derive(Debug)]
+pub struct Incoming {
+    response: reqwest::Response,
+    limit: u64,
+    left: u64,
+}
+
+impl Incoming {
+    fn new(response: reqwest::Response, limit: u64) -> Result<Self, Failure> {
+        let body = Self { response, limit, left: limit };
+        if body.response.content_length() > Some(limit) { Err(body.too_large()) } else { Ok(body) }
+    }
+
+    /// The next part of the body; nothing at its end.
+    ///
+    /// # Errors
+    /// When the body is larger than it may be, or ends early.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Failure> {
+        let chunk = self.response.chunk().await.map_err(|error| cut(&error))?;
+        let length = chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        self.left = self.left.checked_sub(length).ok_or_else(|| self.too_large())?;
+        Ok(chunk)
+    }
+
+    fn too_large(&self) -> Failure {
+        let text = format!("the body is larger than {} bytes, see limits.body_bytes", self.limit);
+        Failure::new(Reason::TooLarge, text)
     }
 }
 

@@ -42,14 +42,6 @@ pub fn decode<T: Body>(body: &[u8]) -> Result<(T, Vec<String>), Failure> {
     Ok((from_a_server(value)?, unknown))
 }
 
-/// Decodes an answer whose unknown fields are not counted, which saves time on large ones.
-///
-/// # Errors
-/// As [`decode`].
-pub fn decode_quickly<T: Answer>(body: &[u8]) -> Result<T, Failure> {
-    from_a_server(decode_any(body)?)
-}
-
 /// Decodes an object that names no process.
 ///
 /// # Errors
@@ -67,7 +59,11 @@ fn refuse_list(body: &[u8]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn from_a_server<T: Answer>(value: T) -> Result<T, Failure> {
+/// Refuses an answer that names no process.
+///
+/// # Errors
+/// [`Reason::Decode`] when it does not.
+pub fn from_a_server<T: Answer>(value: T) -> Result<T, Failure> {
     if value.server_id().is_some_and(|id| !id.is_empty()) {
         return Ok(value);
     }

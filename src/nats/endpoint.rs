@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use crate::config::Detail;
 use crate::tier::Tier;
 
 /// What is asked of a server. The names are the values of the `endpoint` label.
@@ -63,16 +62,30 @@ pub const ROUTEZ: &str = "/routez";
 /// Path of the cheap form of the JetStream endpoint.
 pub const JSZ: &str = "/jsz";
 
-/// Path of the detailed form; nothing when no detail is wanted.
-///
-/// `limit` counts accounts: the server stops at 1024 without a word otherwise.
-#[must_use]
-pub const fn jsz_detail(detail: Detail) -> Option<&'static str> {
-    match detail {
-        Detail::Server => None,
-        Detail::Streams => Some("/jsz?streams=true&config=true&limit=1000000"),
-        Detail::Consumers | Detail::Replicas => {
-            Some("/jsz?consumers=true&config=true&limit=1000000")
-        }
+/// Accounts on one page of the detailed form, as many as the server sends when nothing is said.
+pub const PAGE: u64 = 1024;
+
+/// What is asked of the detailed form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JszDetail {
+    /// With consumers, or streams only.
+    pub consumers: bool,
+    /// With the configuration of both: twice the size, and three times the work for the server.
+    pub config: bool,
+    /// In pages of accounts, on versions that sort them; else all at once.
+    pub paged: bool,
+}
+
+impl JszDetail {
+    /// The path of the page that starts behind `offset` accounts.
+    ///
+    /// `limit` counts accounts: the server stops at 1024 without a word otherwise.
+    #[must_use]
+    pub fn path(self, offset: u64) -> String {
+        let depth = if self.consumers { "consumers" } else { "streams" };
+        let config = if self.config { "&config=true" } else { "" };
+        let limit = if self.paged { PAGE } else { 1_000_000 };
+        let offset = if offset == 0 { String::new() } else { format!("&offset={offset}") };
+        format!("{JSZ}?{depth}=true{config}&limit={limit}{offset}")
     }
 }

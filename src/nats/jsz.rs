@@ -1,13 +1,15 @@
 //! `/jsz`: what a server says of its part of JetStream.
 //!
 //! The plain form ([`Jsz`]) is cheap and is asked at every scrape. The detailed form
-//! ([`JszDetail`]) costs the server more with every stream and consumer.
+//! costs the server more with every stream and consumer, and comes in pieces: [`Consumer`],
+//! [`Stream`], [`Account`] and [`DetailEnd`], see [`split`](super::split).
 //! Much of what a server says of an asset is true only when it leads that asset; the methods
 //! named `leads` tell.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::decode::{Answer, Body, null_is_default};
 use super::time::{Nanoseconds, Timestamp, instant};
@@ -170,9 +172,55 @@ pub trait RaftGroup {
         self.led_by(own_name) && self.others(own_name).any(behind)
     }
 
+    /// All members, when the server called `own_name` leads the group and there are others.
+    fn members<'s>(&'s self, own_name: &'s str) -> impl Iterator<Item = Member<'s>> {
+        let others = self.others(own_name);
+        let others = others.map(|other| Member { name: &other.name, replica: Some(other) });
+        let is_group = self.others(own_name).next().is_some();
+        is_group.then_some(Member { name: own_name, replica: None }).into_iter().chain(others)
+    }
+
     /// The members other than the speaking server, which lists itself when there is no leader.
     fn others<'s>(&'s self, own_name: &'s str) -> impl Iterator<Item = &'s Replica> {
         self.replicas().iter().filter(move |replica| replica.name != own_name)
+    }
+}
+
+/// A member of a raft group as its leader sees it, the leader included.
+///
+/// The leader does not list itself, and another one does not list itself after an election: without it
+/// here, every election would end the series of one member and start those of another.
+#[derive(Debug, Clone, Copy)]
+pub struct Member<'s> {
+    /// The server.
+    pub name: &'s str,
+    /// What the leader says of it; nothing for the leader itself.
+    replica: Option<&'s Replica>,
+}
+
+impl Member<'_> {
+    /// Whether it has what the leader has.
+    #[must_use]
+    pub fn current(self) -> bool {
+        self.replica.is_none_or(|replica| replica.current)
+    }
+
+    /// Whether the leader takes it for gone.
+    #[must_use]
+    pub fn offline(self) -> bool {
+        self.replica.is_some_and(|replica| replica.offline)
+    }
+
+    /// Raft entries that it is behind.
+    #[must_use]
+    pub fn lag(self) -> u64 {
+        self.replica.map_or(0, |replica| replica.lag)
+    }
+
+    /// Seconds since the leader heard from it; nothing when it never did.
+    #[must_use]
+    pub fn last_seen_seconds(self) -> Option<f64> {
+        self.replica.map_or(Some(0.0), Replica::last_seen_seconds)
     }
 }
 
@@ -237,19 +285,17 @@ impl Body for Jsz {
     ];
 }
 
-/// The detailed answer of `/jsz`.
+/// What a detailed answer says beside its accounts.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 #[allow(missing_docs)]
-pub struct JszDetail {
+pub struct DetailEnd {
     pub server_id: Option<String>,
-    #[serde(deserialize_with = "null_is_default")]
-    pub account_details: Vec<Account>,
     /// Accounts on this server, whatever the page; from 2.10.28 and 2.11.2.
     pub total: Option<u64>,
 }
 
-impl Answer for JszDetail {
+impl Answer for DetailEnd {
     fn server_id(&self) -> Option<&str> {
         self.server_id.as_deref()
     }
@@ -271,8 +317,6 @@ pub struct Account {
     pub reserved_storage: Option<u64>,
     #[serde(deserialize_with = "null_is_default")]
     pub api: Api,
-    #[serde(deserialize_with = "null_is_default")]
-    pub stream_detail: Vec<Stream>,
 }
 
 /// One stream of which the speaking server holds a replica.
@@ -286,44 +330,53 @@ pub struct Stream {
     pub created: Option<Timestamp>,
     /// Always there on a clustered server, with the holder as the leader of a single replica.
     pub cluster: Option<Group>,
-    #[serde(deserialize_with = "null_is_default")]
-    pub config: StreamConfig,
+    /// Only when it is asked for, or known from an earlier answer; see
+    /// [`Book`](crate::detail::book::Book).
+    #[serde(deserialize_with = "shared")]
+    pub config: Option<Arc<StreamConfig>>,
     /// Of the local replica.
     #[serde(deserialize_with = "null_is_default")]
     pub state: StreamState,
-    #[serde(deserialize_with = "null_is_default")]
-    pub consumer_detail: Vec<Consumer>,
     pub mirror: Option<Source>,
     #[serde(deserialize_with = "null_is_default")]
     pub sources: Vec<Source>,
 }
 
 impl Stream {
-    /// The group, when it says anything.
+    /// Whether the stream should have several replicas and the server lists none; nothing while
+    /// the configuration is not known.
     ///
     /// A clustered server that has not started the raft node of a replicated stream names itself as
     /// the leader and no replicas, while nothing can be written (seen on 2.15.1 after quorum was
     /// lost and the survivor restarted).
-    #[must_use]
-    pub fn group(&self) -> Option<&Group> {
-        let replicated = self.config.num_replicas.is_some_and(|replicas| replicas > 1);
-        self.cluster.as_ref().filter(|group| !replicated || !group.replicas.is_empty())
+    fn is_unstarted(&self) -> Option<bool> {
+        if self.cluster.as_ref().is_some_and(|group| !group.replicas.is_empty()) {
+            return Some(false);
+        }
+        self.config.as_ref().map(|config| config.num_replicas > Some(1))
     }
 
     /// Whether the server called `own_name` leads this stream; a standalone server leads all.
+    /// Nothing while it says so of a stream that it may not have started.
     #[must_use]
-    pub fn leads(&self, own_name: &str, clustered: bool) -> bool {
-        leads(self.group(), own_name, clustered)
+    pub fn leads(&self, own_name: &str, clustered: bool) -> Option<bool> {
+        let claims = leads(self.cluster.as_ref(), own_name, clustered);
+        if claims && clustered {
+            self.is_unstarted().map(|unstarted| !unstarted)
+        } else {
+            Some(claims)
+        }
     }
 
     /// Whether the speaking server names a leader.
     #[must_use]
     pub fn leader_known(&self, clustered: bool) -> bool {
-        leader_known(self.group(), clustered)
+        let unstarted = clustered && self.is_unstarted() == Some(true);
+        !unstarted && leader_known(self.cluster.as_ref(), clustered)
     }
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(default)]
 #[allow(missing_docs)]
 pub struct StreamConfig {
@@ -404,16 +457,19 @@ pub struct External {
 pub struct SourceError {}
 
 /// One consumer of which the speaking server holds a replica.
+///
+/// There may be hundreds of thousands at a time, so what is rare stands in a box.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 #[allow(missing_docs)]
 pub struct Consumer {
     #[serde(deserialize_with = "null_is_default")]
-    pub name: String,
+    pub name: Box<str>,
     #[serde(deserialize_with = "instant")]
     pub created: Option<Timestamp>,
-    #[serde(deserialize_with = "null_is_default")]
-    pub config: ConsumerConfig,
+    /// As for [`Stream::config`].
+    #[serde(deserialize_with = "shared")]
+    pub config: Option<Arc<ConsumerConfig>>,
     #[serde(deserialize_with = "null_is_default")]
     pub delivered: Sequences,
     #[serde(deserialize_with = "null_is_default")]
@@ -423,7 +479,7 @@ pub struct Consumer {
     pub num_waiting: Option<u64>,
     pub num_pending: Option<u64>,
     pub push_bound: Option<bool>,
-    pub cluster: Option<Group>,
+    pub cluster: Option<Box<Group>>,
     pub paused: Option<bool>,
     pub pause_remaining: Option<Nanoseconds>,
     #[serde(deserialize_with = "null_is_default")]
@@ -434,28 +490,32 @@ impl Consumer {
     /// Whether the server called `own_name` leads this consumer; a standalone server leads all.
     #[must_use]
     pub fn leads(&self, own_name: &str, clustered: bool) -> bool {
-        leads(self.cluster.as_ref(), own_name, clustered)
+        leads(self.cluster.as_deref(), own_name, clustered)
     }
 
     /// Whether the speaking server names a leader.
     #[must_use]
     pub fn leader_known(&self, clustered: bool) -> bool {
-        leader_known(self.cluster.as_ref(), clustered)
+        leader_known(self.cluster.as_deref(), clustered)
     }
 
-    /// Whether this is a push consumer.
+    /// Whether this is a push consumer; nothing while the configuration is not known.
     #[must_use]
-    pub fn is_push(&self) -> bool {
-        self.config.deliver_subject.as_deref().is_some_and(|subject| !subject.is_empty())
+    pub fn is_push(&self) -> Option<bool> {
+        self.config.as_ref().map(|config| config.push)
     }
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(default)]
 #[allow(missing_docs)]
 pub struct ConsumerConfig {
-    pub durable_name: Option<String>,
-    pub deliver_subject: Option<String>,
+    /// Whether it has a durable name: else the server invents one and forgets it with the client.
+    #[serde(rename = "durable_name", deserialize_with = "is_given")]
+    pub durable: bool,
+    /// Whether it has a subject to deliver to.
+    #[serde(rename = "deliver_subject", deserialize_with = "is_given")]
+    pub push: bool,
     pub ack_policy: Option<String>,
     pub deliver_policy: Option<String>,
     pub ack_wait: Option<Nanoseconds>,
@@ -467,6 +527,21 @@ pub struct ConsumerConfig {
     pub priority_policy: Option<String>,
     #[serde(deserialize_with = "null_is_default")]
     pub metadata: BTreeMap<String, String>,
+}
+
+/// Decodes something that several answers will share.
+fn shared<'de, D, T>(source: D) -> Result<Option<Arc<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Ok(Option::deserialize(source)?.map(Arc::new))
+}
+
+/// Decodes whether a text is there and not empty.
+fn is_given<'de, D: Deserializer<'de>>(source: D) -> Result<bool, D::Error> {
+    let text: Option<std::borrow::Cow<'de, str>> = Option::deserialize(source)?;
+    Ok(text.is_some_and(|text| !text.is_empty()))
 }
 
 /// A position of a consumer, in its own count of deliveries and in the stream.

@@ -8,21 +8,21 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// An instant on the server's clock, in nanoseconds since the Unix epoch.
+/// An instant on the server's clock, in nanoseconds since the Unix epoch: from 1677 to 2262.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Timestamp(i128);
+pub struct Timestamp(i64);
 
 impl Timestamp {
     /// Parses RFC 3339 text.
     ///
     /// Go prints year 1 for an instant that was never set, for example
-    /// `first_ts` of an empty stream: that is `Ok(None)`.
+    /// `first_ts` of an empty stream: that is `Ok(None)`, and so is what is out of range.
     ///
     /// # Errors
     /// When `text` is not an instant.
     pub fn parse(text: &str) -> Result<Option<Self>, time::error::Parse> {
         let instant = OffsetDateTime::parse(text, &Rfc3339)?;
-        Ok((instant.year() > 1).then(|| Self(instant.unix_timestamp_nanos())))
+        Ok(i64::try_from(instant.unix_timestamp_nanos()).ok().map(Self))
     }
 
     /// Seconds since the Unix epoch.
@@ -37,15 +37,15 @@ impl Timestamp {
     /// Seconds from `earlier` to `self`; negative when `earlier` is later.
     #[must_use]
     pub fn seconds_since(self, earlier: Self) -> f64 {
-        (self.0 - earlier.0) as f64 / 1e9
+        (i128::from(self.0) - i128::from(earlier.0)) as f64 / 1e9
     }
 }
 
 impl From<SystemTime> for Timestamp {
     fn from(instant: SystemTime) -> Self {
         let nanoseconds = match instant.duration_since(UNIX_EPOCH) {
-            Ok(after) => i128::try_from(after.as_nanos()).unwrap_or(i128::MAX),
-            Err(before) => -i128::try_from(before.duration().as_nanos()).unwrap_or(i128::MAX),
+            Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
+            Err(before) => -i64::try_from(before.duration().as_nanos()).unwrap_or(i64::MAX),
         };
         Self(nanoseconds)
     }
@@ -76,7 +76,7 @@ pub(crate) fn instant<'de, D: Deserializer<'de>>(source: D) -> Result<Option<Tim
 }
 
 /// Integer nanoseconds, as most durations are sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Nanoseconds(pub i64);
 
 impl Nanoseconds {

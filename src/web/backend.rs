@@ -3,11 +3,15 @@
 //! A trait with one implementation in the program, so that the tests of the
 //! routes can stall, fail and panic at will, without servers to ask.
 
+use std::sync::Arc;
+
 use tokio::time::Instant;
 
 use super::deadline::Allowance;
+use crate::background::Ended;
 use crate::exporter::{Exporter, ScrapeRequest};
-use crate::exposition::{self, Format};
+use crate::exposition::Format;
+use crate::exposition::packed::Packed;
 use crate::scrape::{Scrape, Selection};
 
 /// The part of the configuration that the routes follow; asked anew for each request.
@@ -44,8 +48,12 @@ pub(super) trait Backend: Send + Sync + 'static {
         deadline: Instant,
     ) -> impl Future<Output = Result<Self::Scrape, String>> + Send;
 
-    /// The text to answer; takes long for a large scrape.
-    fn encode(scrape: Self::Scrape, format: Format) -> String;
+    /// The texts to answer, one behind the other. Fails only by a defect.
+    fn write(
+        &self,
+        scrape: Self::Scrape,
+        format: Format,
+    ) -> impl Future<Output = Result<Vec<Arc<Packed>>, Ended>> + Send;
 
     /// The current settings.
     fn settings(&self) -> Settings;
@@ -73,8 +81,8 @@ impl Backend for Exporter {
         Self::scrape(self, request).await.map_err(|error| error.to_string())
     }
 
-    fn encode(scrape: Scrape, format: Format) -> String {
-        exposition::encode(scrape, format)
+    async fn write(&self, scrape: Scrape, format: Format) -> Result<Vec<Arc<Packed>>, Ended> {
+        Self::write(self, scrape, format).await
     }
 
     fn settings(&self) -> Settings {

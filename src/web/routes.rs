@@ -12,6 +12,7 @@ use tracing::{debug, error};
 
 use super::accept::{self, Coding};
 use super::backend::Backend;
+use super::body::Pieces;
 use super::guard::guard;
 use super::in_flight::InFlight;
 use super::query::{self, QueryError};
@@ -135,12 +136,13 @@ impl<B: Backend> Routes<B> {
         };
         let format = accept::format(&head.headers);
         let coding = accept::coding(&head.headers);
-        match super::render::render::<B>(scrape, format, coding, permit).await {
-            Ok(rendered) => {
-                let mut reply = reply::ok(format.content_type(), rendered.body);
+        match self.backend.write(scrape, format).await {
+            Ok(texts) => {
+                let body = Pieces::exposition(&texts, coding, permit);
+                let mut reply = reply::ok(format.content_type(), body);
                 let headers = reply.headers_mut();
                 headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
-                if rendered.coding == Coding::Gzip {
+                if coding == Coding::Gzip {
                     headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
                 }
                 reply

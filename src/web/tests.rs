@@ -5,6 +5,7 @@
 mod connections;
 mod routes;
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,7 +20,9 @@ use super::backend::{Backend, Settings, Shown};
 use super::deadline::Allowance;
 use super::routes::Routes;
 use super::server::{Limits, Listeners};
+use crate::background::{self, Ended};
 use crate::exposition::Format;
+use crate::exposition::packed::{Packed, Packer};
 use crate::scrape::Selection;
 
 /// Far longer than anything here takes, on a busy machine too.
@@ -109,12 +112,15 @@ impl Backend for Fake {
         Ok(name)
     }
 
-    fn encode(scrape: String, format: Format) -> String {
-        match scrape.as_str() {
-            "unwritable" => panic!("asked to"),
+    async fn write(&self, scrape: String, format: Format) -> Result<Vec<Arc<Packed>>, Ended> {
+        let text = match scrape.as_str() {
+            "unwritable" => return background::run("test", || panic!("asked to")).await,
             "large" => "x".repeat(LARGE),
             _ => format!("{format:?}\n{}", "nats_server_up 1\n".repeat(100)),
-        }
+        };
+        let mut packer = Packer::default();
+        packer.write_str(&text).unwrap();
+        Ok(vec![Arc::new(packer.finish())])
     }
 
     fn settings(&self) -> Settings {

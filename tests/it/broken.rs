@@ -41,6 +41,7 @@ fn is_volatile(name: &str) -> bool {
         || [
             "nats_exporter_endpoint_duration_seconds",
             "nats_exporter_endpoint_age_seconds",
+            "nats_exporter_jetstream_config_age_seconds",
             "nats_exporter_endpoint_errors_total",
             "nats_exporter_last_success_timestamp_seconds",
             "nats_exporter_scrapes_total",
@@ -87,6 +88,7 @@ fn comes_from(route: Route, reason: &str, (name, labels): &Series) -> bool {
         "nats_jetstream_consumer_",
         "nats_jetstream_folded_",
         "nats_exporter_accounts_missing",
+        "nats_exporter_jetstream_config_unknown",
     ];
     match route {
         // The waits of the disk stand in /varz, and so do the routes that there should be.
@@ -475,6 +477,8 @@ async fn what_is_missing_or_null_is_not_invented() {
         // The server leaves out false, and prints null for an empty list of routes.
         "nats_server_info",
         "nats_server_clock_offset_seconds",
+        // Nothing is there that could have a configuration.
+        "nats_exporter_jetstream_config_unknown",
         "nats_route_peers",
         "nats_route_connections",
         "nats_route_connected",

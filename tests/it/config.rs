@@ -79,7 +79,7 @@ fn nothing_means_the_defaults() {
     {
         assert_eq!(config.web.listen_addresses, ["[::]:7777".parse().expect("an address")]);
         assert!(!config.web.enable_lifecycle);
-        assert_eq!(config.web.max_requests, 40);
+        assert_eq!(config.web.max_requests, 200);
         assert_eq!((config.log.level.as_str(), config.log.format), ("info", LogFormat::Text));
         assert_eq!(config.scrape.timeout, Duration::from_secs(10));
         assert_eq!(config.scrape.timeout_margin, Duration::from_millis(500));
@@ -90,7 +90,7 @@ fn nothing_means_the_defaults() {
         assert_eq!(config.jetstream.detail_max_age, Duration::ZERO);
         assert!(config.jetstream.fold_ephemeral_consumers);
         assert!(config.jetstream.streams.allows("anything"));
-        assert_eq!(config.limits.body_bytes, 256 * 1024 * 1024);
+        assert_eq!(config.limits.body_bytes, 1024 * 1024 * 1024);
         assert_eq!(config.limits.series_per_target, 250_000);
         let [target] = config.targets.as_slice() else { panic!("one target") };
         assert_eq!(
@@ -120,7 +120,7 @@ fn a_file_can_set_everything() {
     assert_eq!(config.scrape.base_timeout, Duration::from_secs(90));
     assert_eq!(config.scrape.persistence_timeout, Duration::from_millis(500));
     let jetstream = &config.jetstream;
-    assert_eq!(jetstream.detail, Detail::Replicas);
+    assert_eq!(jetstream.detail, Detail::All);
     assert_eq!(jetstream.detail_interval, Duration::from_secs(60));
     assert_eq!(jetstream.detail_max_age, Duration::from_secs(120));
     assert!(!jetstream.fold_ephemeral_consumers);

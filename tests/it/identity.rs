@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use nats_harness::{Cluster, Node, newest};
+use nats_harness::workload::{Plan, Workload};
+use nats_harness::{Account, Cluster, Node, newest};
 
-use crate::real_server::exporter_of;
+use crate::real_server::{all_well, exporter_of, three_servers};
 use crate::support::exporter::Exporter;
 use crate::support::samples::Samples;
 
@@ -107,6 +108,51 @@ async fn a_renamed_server_is_shown_under_its_new_name_alone() {
     let remotes: BTreeSet<_> =
         samples.find("nats_route_connected", &[]).map(|s| s.labels["remote"].clone()).collect();
     assert_eq!(remotes, ["n1".to_owned(), "other".to_owned()].into());
+}
+
+/// Series by name and labels, without those that say who leads: they are to change.
+fn lasting(samples: &Samples) -> BTreeSet<String> {
+    // A replica was not heard from until the new leader has spoken with it.
+    let varying =
+        |name: &str| name.ends_with("_last_seen_seconds") || name.starts_with("nats_exporter_");
+    let lasting = samples.0.iter().filter(|s| !s.name.ends_with("_info") && !varying(&s.name));
+    lasting.map(|sample| format!("{} {:?}", sample.name, sample.labels)).collect()
+}
+
+/// An election of the meta group, of every stream and of every consumer.
+#[tokio::test]
+async fn an_election_starts_no_series_and_ends_none() {
+    let cluster = three_servers(newest()).await;
+    let _workload = Workload::make(&cluster, Plan { replicas: 3 }).await.unwrap();
+    let exporter = exporter_of(&cluster, &["--jetstream.fold-ephemeral-consumers=true"]);
+    let before = exporter.until("/metrics", PATIENCE, all_well).await;
+    let leaders = |samples: &Samples| -> BTreeSet<String> {
+        let leaders = samples.0.iter().filter(|s| s.name.ends_with("_leader_info"));
+        leaders.map(|sample| format!("{} {:?}", sample.name, sample.labels)).collect()
+    };
+    let client = cluster.client(Account::App, 0).await.unwrap();
+    for stream in before.find("nats_jetstream_stream_replicas_configured", &[("account", "APP")]) {
+        if stream.text == "3" {
+            let name = &stream.labels["stream"];
+            let subject = format!("$JS.API.STREAM.LEADER.STEPDOWN.{name}");
+            client.request(subject, "".into()).await.unwrap();
+            for consumer in
+                before.find("nats_jetstream_consumer_pending_messages", &[("stream", name)])
+            {
+                let consumer = &consumer.labels["consumer"];
+                let subject = format!("$JS.API.CONSUMER.LEADER.STEPDOWN.{name}.{consumer}");
+                // Those that went along with the stream may have no leader for a moment.
+                let _ = client.request(subject, "".into()).await;
+            }
+        }
+    }
+    let led =
+        |samples: &Samples| all_well(samples) && lasting(samples).len() == lasting(&before).len();
+    let after = exporter.until("/metrics", PATIENCE, led).await;
+    assert!(leaders(&after).difference(&leaders(&before)).count() > 3, "nobody was elected");
+    let (before, after) = (lasting(&before), lasting(&after));
+    let changed: Vec<_> = before.symmetric_difference(&after).collect();
+    assert!(changed.is_empty(), "{changed:#?}");
 }
 
 #[tokio::test]

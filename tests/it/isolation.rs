@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use serde_json::Value;
-use tokio::io::AsyncWriteExt;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::support::exporter::{Answer, Exporter};
@@ -21,7 +21,7 @@ const WIDE: &str = "/healthz?details=true";
 const PLAIN: &str = "/healthz";
 const ENABLED: &str = "/healthz?js-enabled-only=true";
 const SERVER: &str = "/healthz?js-server-only=true";
-const DETAIL: &str = "/jsz?consumers=true&config=true&limit=1000000";
+const DETAIL: &str = "/jsz?consumers=true&config=true&limit=1024";
 
 /// Scrapes as Prometheus does that gives up after `seconds`, and sees that it need not.
 async fn within(exporter: &Exporter, path: &str, seconds: u32) -> Samples {
@@ -249,6 +249,158 @@ async fn detail_is_kept_for_its_interval_and_says_its_age() {
     assert_eq!(second.value("nats_jetstream_messages", &[]), Some(2000.0), "the plain form is new");
     assert!(age(&second) >= 0.3, "{}", age(&second));
     assert_eq!(monitor.targets("/jsz"), ["/jsz", DETAIL, "/jsz"]);
+}
+
+const WITHOUT_CONFIG: &str = "/jsz?consumers=true&limit=1024";
+
+/// The configuration is half of a detail and most of its cost, and seldom changes.
+#[tokio::test]
+async fn configuration_is_asked_for_once_and_shown_with_its_age() {
+    let monitor = Monitor::start(Model::default()).await;
+    let exporter = Exporter::start(&[monitor.url()]);
+    let first = exporter.samples("/metrics").await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let second = exporter.samples("/metrics").await;
+    let asked = ["/jsz", DETAIL, "/jsz", WITHOUT_CONFIG];
+    assert_eq!(monitor.targets("/jsz"), asked);
+    for name in [
+        "nats_jetstream_stream_limit_bytes",
+        "nats_jetstream_consumer_max_ack_pending",
+        "nats_jetstream_folded_consumers",
+    ] {
+        assert_eq!(series(&first, &[name]), series(&second, &[name]));
+        assert_eq!(series(&first, &[name]).len(), 2, "{name}");
+    }
+    let age = "nats_exporter_jetstream_config_age_seconds";
+    assert!(second.value(age, &[]) > Some(0.3), "{:?}", second.value(age, &[]));
+    assert!(first.value(age, &[]) < second.value(age, &[]));
+    // It may be asked for every time.
+    let every = Exporter::start(&["--jetstream.config-interval=0s".to_owned(), monitor.url()]);
+    every.samples("/metrics").await;
+    every.samples("/metrics").await;
+    assert_eq!(monitor.targets("/jsz")[asked.len()..], ["/jsz", DETAIL, "/jsz", DETAIL]);
+}
+
+/// What is new shows its numbers at once, and its limits as soon as they are asked for. Until then
+/// nobody knows whether a consumer is one that comes and goes.
+#[tokio::test]
+async fn something_new_makes_the_configuration_be_asked_for_again() {
+    let monitor = Monitor::start(Model::default()).await;
+    let exporter = Exporter::start(&[monitor.url()]);
+    exporter.samples("/metrics").await;
+    monitor.change(|model| model.streams.push("NEW".to_owned()));
+    let samples = exporter.samples("/metrics").await;
+    let new = [("stream", "NEW")];
+    assert_eq!(samples.value("nats_jetstream_stream_messages", &new), Some(42.0));
+    assert_eq!(samples.value("nats_jetstream_stream_is_leader", &new), Some(1.0));
+    assert_eq!(samples.value("nats_jetstream_stream_limit_bytes", &new), None);
+    assert_eq!(samples.value("nats_exporter_jetstream_config_unknown", &[]), Some(4.0));
+    let folded = [("stream", "NEW"), ("kind", "new")];
+    assert_eq!(samples.value("nats_jetstream_folded_consumers", &folded), Some(3.0));
+    let shown = |samples: &Samples| {
+        samples.value("nats_exporter_jetstream_config_unknown", &[]) == Some(0.0)
+    };
+    let samples = exporter.until("/metrics", Duration::from_secs(30), shown).await;
+    assert!(shown(&samples));
+    assert_eq!(samples.value("nats_jetstream_stream_limit_bytes", &new), Some(1e6));
+    let consumer = [("stream", "NEW"), ("consumer", "work")];
+    assert_eq!(samples.value("nats_jetstream_consumer_max_ack_pending", &consumer), Some(1000.0));
+    assert_eq!(samples.value("nats_jetstream_folded_consumers", &folded), None);
+}
+
+/// A server that cannot give the configuration in time still tells the numbers.
+#[tokio::test]
+async fn configuration_that_does_not_come_costs_every_second_detail_only() {
+    let monitor = Monitor::start(Model::default()).await;
+    monitor.set_target(DETAIL, Behaviour::Answer(500, String::new()));
+    let exporter = Exporter::start(&[monitor.url()]);
+    let found = [
+        messages(&exporter.samples("/metrics").await).len(),
+        messages(&exporter.samples("/metrics").await).len(),
+        messages(&exporter.samples("/metrics").await).len(),
+    ];
+    assert_eq!(found, [0, 2, 0]);
+}
+
+/// Many accounts come in pages, and what of them was not sent is told.
+#[tokio::test]
+async fn accounts_come_in_pages() {
+    let monitor = Monitor::start(Model::default()).await;
+    let page = |first: usize, count: usize, total: usize| {
+        let account = |number: usize| {
+            let name = format!("A{number:05}");
+            json!({ "name": name, "id": name, "storage": number, "stream_detail": [] })
+        };
+        let accounts: Vec<_> = (first..first + count).map(account).collect();
+        json!({ "server_id": "ID-OF-n1", "total": total, "account_details": accounts }).to_string()
+    };
+    let next = |offset: usize| format!("{DETAIL}&offset={offset}");
+    monitor.set_target(DETAIL, Behaviour::Answer(200, page(0, 1024, 2500)));
+    monitor.set_target(&next(1024), Behaviour::Answer(200, page(1024, 1024, 2500)));
+    monitor.set_target(&next(2048), Behaviour::Answer(200, page(2048, 452, 2500)));
+    let exporter = Exporter::start(&["--jetstream.config-interval=0s".to_owned(), monitor.url()]);
+    let samples = exporter.samples("/metrics").await;
+    assert_eq!(samples.find("nats_jetstream_account_storage_used_bytes", &[]).count(), 2500);
+    assert_eq!(samples.value("nats_exporter_accounts_missing", &[]), Some(0.0));
+    assert_eq!(monitor.targets("/jsz"), ["/jsz", DETAIL, &next(1024), &next(2048)]);
+
+    // Accounts that went away between two pages leave fewer than were told of.
+    monitor.set_target(&next(2048), Behaviour::Answer(200, page(2048, 0, 2500)));
+    let samples = exporter.samples("/metrics").await;
+    assert_eq!(samples.find("nats_jetstream_account_storage_used_bytes", &[]).count(), 2048);
+    assert_eq!(samples.value("nats_exporter_accounts_missing", &[]), Some(452.0));
+
+    // All or nothing: a part of the accounts would look like the whole.
+    monitor.set_target(&next(1024), Behaviour::Cut);
+    let samples = exporter.samples("/metrics").await;
+    assert_eq!(samples.find("nats_jetstream_account_storage_used_bytes", &[]).count(), 0);
+    assert_eq!(up(&samples, "jsz_detail"), Some(0.0));
+    assert_eq!(up(&samples, "jsz"), Some(1.0));
+}
+
+/// Many scrapes that come together are one for the server, and each gets all of it.
+#[tokio::test]
+async fn scrapes_that_come_together_share_the_detail() {
+    let monitor = Monitor::start(Model::default()).await;
+    let exporter = Exporter::start(&[monitor.url()]);
+    exporter.samples("/metrics").await;
+    let before = monitor.count(Route::JszDetail);
+    monitor.set(Route::JszDetail, Behaviour::Gated);
+    let scrapes = (0..50).map(|_| exporter.samples("/metrics"));
+    let open = async {
+        while monitor.count(Route::JszDetail) == before {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // Long enough for all to have arrived.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        monitor.open_gate();
+    };
+    let (answers, ()) = tokio::join!(futures_util::future::join_all(scrapes), open);
+    assert_eq!(monitor.count(Route::JszDetail), before + 1);
+    for samples in &answers {
+        assert_eq!(messages(samples), [42.0, 42.0]);
+    }
+}
+
+/// A client that does not read holds its own answer and nothing else: neither the next scrape nor
+/// the next request to the server.
+#[tokio::test]
+async fn a_client_that_does_not_read_does_not_hold_the_next_scrape() {
+    let monitor = Monitor::start(Model::default()).await;
+    let many: Vec<_> = (0..2_000).map(|number| format!("STREAM-{number}")).collect();
+    monitor.change(|model| model.streams = many);
+    let exporter = Exporter::start(&[monitor.url()]);
+    let address = exporter.url().trim_start_matches("http://").to_owned();
+    let mut lazy = TcpStream::connect(address).await.unwrap();
+    lazy.write_all(b"GET /metrics HTTP/1.1\r\nHost: exporter\r\n\r\n").await.unwrap();
+    assert_eq!(lazy.read_u8().await.unwrap(), b'H', "an answer has begun");
+    for (number, count) in [(43, 43.0), (44, 44.0)] {
+        monitor.change(|model| model.messages = number);
+        let samples = exporter.samples("/metrics").await;
+        let found = messages(&samples);
+        assert_eq!(found, [count; 2_000], "not the one before");
+    }
+    drop(lazy);
 }
 
 /// The new process has other leaders and other numbers.
@@ -515,12 +667,12 @@ async fn the_limit_on_series_cuts_detail_only_and_always_the_same() {
 
 #[tokio::test]
 async fn the_level_of_detail_decides_what_is_asked_and_shown() {
-    let streams = "/jsz?streams=true&config=true&limit=1000000";
+    let streams = "/jsz?streams=true&config=true&limit=1024";
     for (level, asked, shows) in [
         ("server", None, [false, false, false]),
         ("streams", Some(streams), [true, false, false]),
         ("consumers", Some(DETAIL), [true, true, false]),
-        ("replicas", Some(DETAIL), [true, true, true]),
+        ("all", Some(DETAIL), [true, true, true]),
     ] {
         let monitor = Monitor::start(Model::default()).await;
         let level_flag = format!("--jetstream.detail={level}");

@@ -16,7 +16,7 @@ use crate::support::samples::{Sample, Samples};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Debug, so that the log names fields that the exporter does not know.
-const ARGUMENTS: &[&str] = &["--log.level=info,nats_exporter=debug"];
+const ARGUMENTS: &[&str] = &["--log.level=info,nats_exporter=debug", "--jetstream.detail=all"];
 
 /// Tests for each version, so that they run side by side and a failure names the version.
 macro_rules! versions {
@@ -129,6 +129,7 @@ async fn cluster_with_jetstream(version: &str) {
     }
     everything_is_in_order(&cluster, &exporter).await;
     sidecars_divide_the_work(&cluster, &exporter).await;
+    the_usual_detail_has_less_and_the_same(&cluster, &exporter).await;
 }
 
 /// Three servers with JetStream and accounts.
@@ -216,9 +217,7 @@ async fn meta_group(cluster: &Cluster, samples: &Samples) {
         .filter(|sample| sample.text == "1")
         .map(|sample| sample.labels["peer"].clone())
         .collect();
-    let others: BTreeSet<_> =
-        cluster.nodes().iter().map(Node::name).filter(|name| *name != leader).collect();
-    assert_eq!(peers, others);
+    assert_eq!(peers, cluster.nodes().iter().map(Node::name).collect());
 }
 
 /// The limits of an account are those that the account itself is told, on every server; an account
@@ -370,8 +369,8 @@ async fn sidecars_divide_the_work(cluster: &Cluster, central: &Exporter) {
         let all = series(samples).into_iter();
         all.filter(|(name, _)| !own.iter().any(|own| name.starts_with(own))).collect()
     };
-    let sidecars: Vec<_> =
-        cluster.nodes().iter().map(|node| Exporter::start(&[node.monitor_url()])).collect();
+    let start = |node: &Node| Exporter::start(&[ARGUMENTS[1], &node.monitor_url()]);
+    let sidecars: Vec<_> = cluster.nodes().iter().map(start).collect();
     soon_equal(async || {
         let mut together = Series::new();
         for sidecar in &sidecars {
@@ -381,6 +380,32 @@ async fn sidecars_divide_the_work(cluster: &Cluster, central: &Exporter) {
             }
         }
         (together, of_nats(central.samples("/metrics").await))
+    })
+    .await;
+}
+
+/// Without settings and replicas of consumers, and without holding those that another server leads,
+/// everything else is the same.
+async fn the_usual_detail_has_less_and_the_same(cluster: &Cluster, all: &Exporter) {
+    let usual = exporter_of(cluster, &[]);
+    let more: Vec<_> = nats_exporter::catalog::describe()
+        .into_iter()
+        .flat_map(|table| table.families)
+        .filter(|family| family.help.ends_with("with jetstream.detail all."))
+        .map(|family| family.sample_name())
+        .collect();
+    assert!(more.len() > 10, "{more:?}");
+    let of_servers = |samples: Samples, without: &[String]| -> Series {
+        let hidden = |name: &str| {
+            name.starts_with("nats_exporter_")
+                || name.starts_with("process_")
+                || without.iter().any(|without| without == name)
+        };
+        series(samples).into_iter().filter(|(name, _)| !hidden(name)).collect()
+    };
+    soon_equal(async || {
+        let found = of_servers(usual.samples("/metrics").await, &[]);
+        (found, of_servers(all.samples("/metrics").await, &more))
     })
     .await;
 }

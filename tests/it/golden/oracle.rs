@@ -6,16 +6,18 @@ use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use nats_exporter::assets::Pool;
 use nats_exporter::catalog::labels::Labels;
 use nats_exporter::catalog::{self, Family, Kind, Sink, Value};
 use nats_exporter::config::Config;
-use nats_exporter::detail::Detail;
+use nats_exporter::detail::{Known, Reader};
 use nats_exporter::exporter::Own;
-use nats_exporter::exposition::{Format, encode};
+use nats_exporter::exposition::packed::Unpacker;
+use nats_exporter::exposition::{Format, Writer};
 use nats_exporter::flight::Reading;
 use nats_exporter::memory::{Learned, Memory};
-use nats_exporter::nats::decode::{Body, decode, decode_quickly};
-use nats_exporter::nats::jsz::{Jsz, JszDetail};
+use nats_exporter::nats::decode::{Body, decode};
+use nats_exporter::nats::jsz::Jsz;
 use nats_exporter::nats::varz::Varz;
 use nats_exporter::scrape::{Scrape, Selection};
 use nats_exporter::snapshot::{Base, Identity, Persistence, Snapshot};
@@ -35,7 +37,10 @@ struct Oracle {
 impl Oracle {
     fn write(scrape: &Scrape, format: Format) -> String {
         let mut oracle = Self { text: String::new(), format };
-        catalog::visit(scrape, &mut oracle).expect("a string takes everything");
+        catalog::visit_servers(scrape, &mut oracle).expect("a string takes everything");
+        catalog::visit_assets(&scrape.assets, &scrape.selection, &mut oracle)
+            .expect("a string takes everything");
+        catalog::visit_exporter(scrape, &mut oracle).expect("a string takes everything");
         if format == Format::OpenMetrics {
             oracle.text += "# EOF\n";
         }
@@ -47,7 +52,7 @@ impl Sink for Oracle {
     fn family(
         &mut self,
         family: &Family,
-        samples: &mut dyn Iterator<Item = (&Labels, Value)>,
+        samples: &mut dyn Iterator<Item = (Labels<'_>, Value)>,
     ) -> fmt::Result {
         let (name, kind) = match family.kind {
             Kind::Gauge => (family.name.to_owned(), "gauge"),
@@ -150,8 +155,12 @@ fn scrape(bodies: &Bodies) -> Scrape {
     let config = config();
     let varz: Varz = whole(&bodies.varz);
     let jsz: Jsz = whole(&bodies.jsz);
-    let detail: JszDetail =
-        decode_quickly(bodies.detail.to_string().as_bytes()).expect("it decodes");
+    let mut reader = Reader::new(config.jetstream.clone(), Known::default());
+    for chunk in bodies.detail.to_string().as_bytes().chunks(1 << 10) {
+        reader.push(chunk).expect("it decodes");
+    }
+    reader.end_page().expect("it is whole");
+    let (detail, _) = reader.finish().expect("it is whole");
     let learned = Learned {
         server_id: ID.to_owned(),
         server_name: OWN_NAME.to_owned(),
@@ -167,7 +176,7 @@ fn scrape(bodies: &Bodies) -> Scrape {
         persistence: Some(Persistence {
             clustered: Some(jsz.meta_cluster.is_some()),
             jsz: Some(Ok(reading(jsz))),
-            detail: Some(Ok(reading(Detail::reduce(detail, &config.jetstream)))),
+            detail: Some(Ok(reading(detail))),
             own_name: Some(OWN_NAME.to_owned()),
             ..Persistence::default()
         }),
@@ -178,14 +187,23 @@ fn scrape(bodies: &Bodies) -> Scrape {
     // Without the exporter's own tier, whose numbers come from the kernel.
     let tiers = [Tier::Base, Tier::Persistence].into_iter().collect();
     let selection = Selection { tiers, topics: None };
-    Scrape::new(selection, vec![snapshot], own, Arc::new(config))
+    Scrape::new(selection, vec![snapshot], own, Arc::new(config), &Pool::default())
+}
+
+/// What the program writes.
+fn written(scrape: Scrape, format: Format) -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let texts = runtime.block_on(Writer::default().write(scrape, format)).expect("it is written");
+    let mut unpacker = Unpacker::new(texts.iter().map(Arc::as_ref));
+    let pieces = std::iter::from_fn(|| unpacker.next_piece());
+    String::from_utf8(pieces.flatten().collect()).expect("text")
 }
 
 /// Encodes by both ways in both formats, and returns what was said.
 fn agree(bodies: &Bodies) -> Samples {
     let mut read = Vec::new();
     for format in [Format::OpenMetrics, Format::Classic] {
-        let found = encode(scrape(bodies), format);
+        let found = written(scrape(bodies), format);
         let expected = Oracle::write(&scrape(bodies), format);
         assert_eq!(by_bits(&found), by_bits(&expected), "{format:?}");
         // The reader takes lines as Prometheus does, which knows no carriage return either.

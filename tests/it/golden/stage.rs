@@ -152,12 +152,13 @@ async fn look(
 }
 
 /// Metrics whose values belong to the run, not to what was recorded.
-const VARYING: [&str; 8] = [
+const VARYING: [&str; 9] = [
     "nats_server_clock_offset_seconds",
     "nats_health_check_duration_seconds",
     "nats_jetstream_health_check_duration_seconds",
     "nats_exporter_endpoint_duration_seconds",
     "nats_exporter_endpoint_age_seconds",
+    "nats_exporter_jetstream_config_age_seconds",
     "nats_exporter_last_success_timestamp_seconds",
     "nats_exporter_config_last_reload_success_timestamp_seconds",
     "process_",

@@ -140,7 +140,12 @@ impl Expected<'_> {
         let leader = self.leader(info).to_owned();
         let with_leader = [labels[0], labels[1], ("leader", &leader)];
         self.put("nats_jetstream_stream_leader_info", &with_leader, &1.into());
-        for replica in info["cluster"]["replicas"].as_array().into_iter().flatten() {
+        let replicas = info["cluster"]["replicas"].as_array().map_or(&[][..], Vec::as_slice);
+        if !replicas.is_empty() {
+            let with_peer = [labels[0], labels[1], ("peer", &leader)];
+            self.put("nats_jetstream_stream_replica_current", &with_peer, &true.into());
+        }
+        for replica in replicas {
             let peer = ("peer", replica["name"].as_str().unwrap_or_default());
             let with_peer = [labels[0], labels[1], peer];
             let current = &replica["current"];
@@ -190,8 +195,10 @@ impl Expected<'_> {
                 self.put(&format!("nats_jetstream_consumer_{series}"), &labels, value);
             }
         }
-        let with_leader = [labels[0], labels[1], labels[2], ("leader", &leader)];
-        self.put("nats_jetstream_consumer_leader_info", &with_leader, &1.into());
+        if self.standalone.is_none() {
+            let with_leader = [labels[0], labels[1], labels[2], ("leader", &leader)];
+            self.put("nats_jetstream_consumer_leader_info", &with_leader, &1.into());
+        }
     }
 }
 

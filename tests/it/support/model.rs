@@ -265,6 +265,18 @@ impl Model {
                 consumers.map(|(at, durable)| self.consumer(name, at, *durable)).collect();
             stream["consumer_detail"] = json!(consumers);
         }
+        if !query.contains("config=true") {
+            let fields = stream.as_object_mut().unwrap();
+            fields.remove("config");
+            for consumer in fields
+                .get_mut("consumer_detail")
+                .and_then(Value::as_array_mut)
+                .into_iter()
+                .flatten()
+            {
+                consumer.as_object_mut().unwrap().remove("config");
+            }
+        }
         stream
     }
 
