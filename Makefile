@@ -5,9 +5,12 @@ SERVER_VERSION ?=
 # More arguments for the demo, such as `--for 60`.
 DEMO_ARGS ?=
 
+# More arguments for the comparison, such as `--quick`, or `--without-official` where there is no Go.
+BENCH_ARGS ?=
+
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help setup fetch demo test golden docs fmt lint deny advisories doc clean
+.PHONY: help setup fetch demo test bench parts golden docs fmt lint deny advisories doc clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +30,12 @@ demo: setup ## Starts three NATS servers and the exporter to look at, until Ctrl
 
 test: setup fetch lint deny doc ## Runs everything: format, lints, dependencies, docs, tests
 	cargo test --workspace
+
+bench: setup ## Compares with the official exporter beside a real server, which needs Go, and writes docs/performance.md
+	bench/compare $(BENCH_ARGS)
+
+parts: ## Measures the parts of a large scrape
+	cargo bench --bench detail
 
 golden: ## Writes the golden expositions and expected messages anew, to be reviewed as text
 	UPDATE=1 cargo test --test it -- golden:: config::
