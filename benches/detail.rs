@@ -78,7 +78,6 @@ fn split(bencher: Bencher) {
         for chunk in BARE.chunks(CHUNK) {
             let take = |piece, text: &[u8]| {
                 black_box((piece, text));
-                Ok(())
             };
             splitter.push(chunk, take).expect("it is an answer");
         }

@@ -325,7 +325,6 @@ impl Reader {
                 let next = Batch { text: room(), pieces: Vec::with_capacity(batch.pieces.len()) };
                 batches.push(std::mem::replace(batch, next));
             }
-            Ok(())
         })?;
         while let Some(decoded) = self.batches.ready() {
             self.take_all(decoded?)?;

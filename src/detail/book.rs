@@ -35,12 +35,6 @@ struct ConsumerEntry {
 }
 
 impl Book {
-    /// Whether nothing is in it.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.accounts.is_empty()
-    }
-
     /// Gives the streams of an account, and their consumers, the configuration that they have
     /// not brought along. Consumers have to be sorted by name.
     pub fn complete(&self, account: &str, streams: &mut [StreamDetail]) {

@@ -91,11 +91,11 @@ impl Splitter {
     /// Takes the next part of the answer and gives `take` the pieces that end in it.
     ///
     /// # Errors
-    /// What `take` returns, and [`Reason::Decode`] when the text is not such an answer.
+    /// [`Reason::Decode`] when the text is not such an answer.
     pub fn push(
         &mut self,
         chunk: &[u8],
-        mut take: impl FnMut(Piece, &[u8]) -> Result<(), Failure>,
+        mut take: impl FnMut(Piece, &[u8]),
     ) -> Result<(), Failure> {
         // Where the text of the current piece starts in this chunk.
         let mut start = 0;
@@ -123,7 +123,7 @@ impl Splitter {
                         _ => {
                             self.depth -= 1;
                             if self.depth == 0 {
-                                self.end_piece(&chunk[start..=at], &mut take)?;
+                                self.end_piece(&chunk[start..=at], &mut take);
                             }
                         }
                     }
@@ -207,18 +207,14 @@ impl Splitter {
     }
 
     /// Hands out the current piece, whose last part is `end`.
-    fn end_piece(
-        &mut self,
-        end: &[u8],
-        take: &mut impl FnMut(Piece, &[u8]) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
+    fn end_piece(&mut self, end: &[u8], take: &mut impl FnMut(Piece, &[u8])) {
         let (piece, text) = (Piece::LEVELS[self.level], &mut self.texts[self.level]);
         // Nearly all pieces are within one chunk and need not be copied.
         if text.is_empty() {
-            take(piece, end)?;
+            take(piece, end);
         } else {
             text.extend_from_slice(end);
-            take(piece, text)?;
+            take(piece, text);
             text.clear();
         }
         if self.level == 0 {
@@ -228,7 +224,6 @@ impl Splitter {
             self.depth = 1;
             self.place = Place::AfterEntry;
         }
-        Ok(())
     }
 }
 
@@ -262,7 +257,6 @@ mod tests {
         for chunk in text.as_bytes().chunks(size) {
             splitter.push(chunk, |piece, text| {
                 pieces.push((piece, String::from_utf8(text.to_vec()).unwrap()));
-                Ok(())
             })?;
         }
         splitter.finish().map(|()| pieces)
