@@ -5,12 +5,15 @@ SERVER_VERSION ?=
 # More arguments for the demo, such as `--for 60`.
 DEMO_ARGS ?=
 
+# More arguments for the drills, such as `--server-version 2.10.19`, or names of drills.
+DRILL_ARGS ?= --report docs/drills.md
+
 # More arguments for the comparison, such as `--quick`, or `--without-official` where there is no Go.
 BENCH_ARGS ?=
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help setup fetch demo test bench parts golden docs fmt lint deny advisories doc clean
+.PHONY: help setup fetch demo test drills bench parts golden docs alerts fmt lint deny advisories doc clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +34,12 @@ demo: setup ## Starts three NATS servers and the exporter to look at, until Ctrl
 test: setup fetch lint deny doc ## Runs everything: format, lints, dependencies, docs, tests
 	cargo test --workspace
 
+drills: setup ## Breaks real clusters in many ways, sees who is called, and writes docs/drills.md
+	@tools/fetch all >/dev/null
+	cargo build --release --bin nats-exporter
+	cargo build -p nats-harness --bin drills
+	@$(TARGET_DIR)/debug/drills --exporter $(TARGET_DIR)/release/nats-exporter $(DRILL_ARGS)
+
 bench: setup ## Compares with the official exporter beside a real server, which needs Go, and writes docs/performance.md
 	bench/compare $(BENCH_ARGS)
 
@@ -42,6 +51,9 @@ golden: ## Writes the golden expositions and expected messages anew, to be revie
 
 docs: ## Writes docs/metrics.md and the table of docs/configuration.md anew
 	UPDATE=1 cargo test --test it -- catalog:: config::
+
+alerts: ## Writes the rules for Kubernetes anew
+	UPDATE=1 cargo test --test it -- alerts::
 
 fmt: ## Formats the code
 	cargo fmt --all

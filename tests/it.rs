@@ -3,12 +3,16 @@
 #![allow(clippy::unwrap_used, reason = "a test may end at a surprise")]
 #![allow(clippy::float_cmp, reason = "what is compared are whole numbers and flags")]
 
+#[path = "it/alerts.rs"]
+mod alerts;
 #[path = "it/broken.rs"]
 mod broken;
 #[path = "it/catalog.rs"]
 mod catalog;
 #[path = "it/config.rs"]
 mod config;
+#[path = "it/drills.rs"]
+mod drills;
 #[path = "it/faults.rs"]
 mod faults;
 #[path = "it/golden.rs"]

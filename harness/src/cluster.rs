@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::{join_all, try_join_all};
 use tempfile::TempDir;
 
+use crate::gate::{Gate, Way};
 use crate::node::{Held, Node};
 use crate::settings::{Account, MonitorTls, Settings};
 use crate::{Error, Result, nats_server};
@@ -97,6 +98,12 @@ impl Builder {
         self
     }
 
+    /// Lets the routes pass through gates, for [`Cluster::cut_off`] and [`Cluster::slow_down`].
+    pub fn gates(mut self, on: bool) -> Self {
+        self.settings.gates = on;
+        self
+    }
+
     /// Text at the end of every server's configuration file.
     pub fn extra_config(mut self, text: impl Into<String>) -> Self {
         self.settings.extra_config = text.into();
@@ -137,8 +144,17 @@ impl Builder {
 pub struct Cluster {
     // The order matters: servers end before their directory goes.
     nodes: Vec<Node>,
+    gates: Vec<RouteGate>,
     dir: TempDir,
     settings: Arc<Settings>,
+}
+
+/// What a server's routes to another one pass through.
+#[derive(Debug)]
+struct RouteGate {
+    from: usize,
+    to: usize,
+    gate: Gate,
 }
 
 impl Cluster {
@@ -159,17 +175,25 @@ impl Cluster {
         let settings = Arc::new(settings);
         let http = http_client()?;
         let held = (0..settings.nodes).map(|_| Held::take()).collect::<Result<Vec<_>>>()?;
-        let peers: Vec<u16> = held.iter().map(|held| held.numbers().route).collect();
+        let routes: Vec<u16> = held.iter().map(|held| held.numbers().route).collect();
+        let gates = if settings.gates { gates(&routes).await? } else { Vec::new() };
+        let peers = |node: usize| {
+            if settings.gates {
+                gates.iter().filter(|gate| gate.from == node).map(|gate| gate.gate.port()).collect()
+            } else {
+                routes.clone()
+            }
+        };
         let nodes = held
             .into_iter()
             .enumerate()
             .map(|(index, held)| {
                 let place = dir.path().join((index + 1).to_string());
                 let settings = Arc::clone(&settings);
-                Node::new(index, settings, binary.clone(), place, held, peers.clone(), http.clone())
+                Node::new(index, settings, binary.clone(), place, held, peers(index), http.clone())
             })
             .collect();
-        Ok(Self { nodes, dir, settings })
+        Ok(Self { nodes, gates, dir, settings })
     }
 
     /// The version of nats-server.
@@ -234,6 +258,23 @@ impl Cluster {
     /// Ends all servers in good order. Dropping the cluster kills them, which is quicker.
     pub async fn stop(&self) -> Result<()> {
         try_join_all(self.nodes.iter().map(Node::stop)).await.map(drop)
+    }
+
+    /// Cuts a server off from all others, or ends that: its routes are reset, and none comes about. Only
+    /// in a cluster with [`gates`](Builder::gates).
+    pub fn cut_off(&self, node: usize, cut: bool) {
+        self.set_gates(node, if cut { Way::Shut } else { Way::Open });
+    }
+
+    /// Lets the routes of a server carry so many bytes a second each, or ends that. Only in a cluster with
+    /// [`gates`](Builder::gates).
+    pub fn slow_down(&self, node: usize, bytes: Option<u32>) {
+        self.set_gates(node, bytes.map_or(Way::Open, Way::Slow));
+    }
+
+    fn set_gates(&self, node: usize, way: Way) {
+        let touches = |gate: &&RouteGate| gate.from == node || gate.to == node;
+        self.gates.iter().filter(touches).for_each(|gate| gate.gate.set(way));
     }
 
     // --------------------------------------------------------------------------------- readiness
@@ -372,8 +413,19 @@ impl Cluster {
     }
 }
 
+/// A gate from each server to each other one.
+async fn gates(routes: &[u16]) -> Result<Vec<RouteGate>> {
+    let mut gates = Vec::new();
+    for from in 0..routes.len() {
+        for (to, port) in routes.iter().enumerate().filter(|(to, _)| *to != from) {
+            gates.push(RouteGate { from, to, gate: Gate::to(*port).await? });
+        }
+    }
+    Ok(gates)
+}
+
 /// A client per cluster: one for all would outlive the runtime of the test that made it.
-fn http_client() -> Result<reqwest::Client> {
+pub(crate) fn http_client() -> Result<reqwest::Client> {
     // Fails when there is one already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()

@@ -104,6 +104,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// A rule file or the example of Alertmanager is not what it should be.
+    #[error("{path}: {reason}", path = path.display())]
+    Rules {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// Synthetic servers were asked for that cannot be.
     #[error("no such system: {reason}")]
     Shape {

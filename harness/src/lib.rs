@@ -4,7 +4,8 @@
 //! everything they write in one temporary directory. Dropping it kills the processes and removes the
 //! directory, also when a test panics; the processes die with their parent as well, so nothing is
 //! left behind even by a killed test run. [`Node`] has the faults, [`workload`] the traffic, and
-//! [`synthetic`] stands for servers that are too large to be started.
+//! [`synthetic`] stands for servers that are too large to be started. [`Prometheus`] and
+//! [`Alertmanager`] watch a cluster with the shipped [`rules`], and a [`drill`] sees whom they call.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), nats_harness::Error> {
@@ -20,22 +21,32 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
+mod alertmanager;
 mod cluster;
+pub mod drill;
 mod error;
+mod exporter;
+mod gate;
 mod node;
 mod ports;
 mod process;
+mod prometheus;
+pub mod rules;
 mod settings;
 pub mod synthetic;
 mod tools;
 pub mod workload;
 
+pub use alertmanager::{Alertmanager, Call};
 pub use cluster::{Builder, Cluster};
 pub use error::{Error, Result};
+pub use exporter::Exporter;
+pub use gate::JszGate;
 pub use nix::sys::signal::Signal;
 pub use node::{Answer, Node};
 pub use ports::Port;
 pub use process::Process;
+pub use prometheus::{Job, Prometheus, Watch};
 pub use settings::{Account, MonitorTls};
 pub use tools::{VERSIONS, nats_server, newest, oldest, repository, tool};
 

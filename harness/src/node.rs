@@ -59,6 +59,7 @@ impl Held {
 struct State {
     name: String,
     store_size: Option<u64>,
+    max_file: String,
     process: Option<Process>,
     frozen: bool,
 }
@@ -85,6 +86,7 @@ impl Node {
         let state = State {
             name: format!("{}{}", settings.name_prefix, index + 1),
             store_size: settings.store_sizes.get(&index).copied(),
+            max_file: settings.max_file.clone(),
             process: None,
             frozen: false,
         };
@@ -182,7 +184,8 @@ impl Node {
         let store = self.store_dir();
         fs::create_dir_all(&store).map_err(Error::file("cannot create", &store))?;
         let ports = self.held.numbers();
-        let text = config_text(&self.settings, &state.name, ports, &self.peers, &store);
+        let text =
+            config_text(&self.settings, &state.name, &state.max_file, ports, &self.peers, &store);
         let config = self.dir.join("nats.conf");
         fs::write(&config, text).map_err(Error::file("cannot write", &config))?;
         let arguments = [OsStr::new("-c"), config.as_os_str()];
@@ -258,6 +261,11 @@ impl Node {
     /// store is empty after each start, and fills again from the other servers.
     pub fn set_store_size(&self, bytes: Option<u64>) {
         self.state().store_size = bytes;
+    }
+
+    /// Sets the file storage that it has for JetStream from the next start on, in nats-server's notation.
+    pub fn set_max_file(&self, size: &str) {
+        size.clone_into(&mut self.state().max_file);
     }
 
     // ------------------------------------------------------------------------------------ faults

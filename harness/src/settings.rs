@@ -48,6 +48,7 @@ pub struct MonitorTls {
 
 /// Everything that the servers of a cluster have in common.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct Settings {
     pub(crate) version: String,
     pub(crate) nodes: usize,
@@ -62,6 +63,8 @@ pub(crate) struct Settings {
     pub(crate) monitor_tls: Option<MonitorTls>,
     pub(crate) store_sizes: HashMap<usize, u64>,
     pub(crate) extra_config: String,
+    /// Routes pass through gates, so that servers can be cut off from each other.
+    pub(crate) gates: bool,
 }
 
 impl Settings {
@@ -80,6 +83,7 @@ impl Settings {
             monitor_tls: None,
             store_sizes: HashMap::new(),
             extra_config: String::new(),
+            gates: false,
         }
     }
 }
@@ -92,10 +96,11 @@ pub(crate) struct Ports {
     pub(crate) monitor: u16,
 }
 
-/// The text of one server's configuration file. `peers` are the route ports of all servers.
+/// The text of one server's configuration file. `peers` are the ports on which it finds the other servers.
 pub(crate) fn config_text(
     settings: &Settings,
     name: &str,
+    max_file: &str,
     ports: Ports,
     peers: &[u16],
     store: &Path,
@@ -126,14 +131,17 @@ pub(crate) fn config_text(
             "jetstream {{ store_dir: \"{}\", max_mem: {}, max_file: {} }}",
             store.display(),
             settings.max_mem,
-            settings.max_file
+            max_file
         ));
     }
     if settings.nodes > 1 {
         let routes: Vec<String> =
             peers.iter().map(|port| format!("\"nats-route://127.0.0.1:{port}\"")).collect();
+        // Servers tell each other their addresses and would find a way around a gate. Nothing listens on
+        // port 1, so what they tell is of no use.
+        let advertise = if settings.gates { ", advertise: \"127.0.0.1:1\"" } else { "" };
         line(format_args!(
-            "cluster {{ name: {:?}, listen: \"127.0.0.1:{}\", routes: [{}] }}",
+            "cluster {{ name: {:?}, listen: \"127.0.0.1:{}\", routes: [{}]{advertise} }}",
             settings.cluster_name,
             ports.route,
             routes.join(", ")

@@ -5,6 +5,7 @@
 
 mod assets;
 mod fill;
+mod flow;
 mod traffic;
 
 use std::collections::HashMap;
@@ -22,6 +23,7 @@ use tokio::task::JoinHandle;
 use crate::{Account, Cluster, Error, Result};
 use assets::Consumer;
 pub use fill::{Filled, fill_store};
+pub use flow::Flow;
 
 /// A new cluster refuses streams until it knows what its servers can hold.
 const MAKE_LIMIT: Duration = Duration::from_secs(30);

@@ -7,13 +7,14 @@
     reason = "a test may panic, and says what it skips"
 )]
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use nats_harness::{Account, Cluster, Error, MonitorTls, newest};
+use nats_harness::{Account, Cluster, Error, JszGate, MonitorTls, Node, newest};
 
 fn version() -> String {
     std::env::var("HARNESS_TEST_VERSION").unwrap_or_else(|_| newest().to_owned())
@@ -53,6 +54,54 @@ async fn three_servers_and_faults() {
     drop(cluster);
     assert!(!dir.exists());
     assert!(pids.iter().all(|pid| !is_there(*pid)));
+}
+
+/// The other servers whose routes a server has.
+async fn peers(node: &Node) -> usize {
+    let routes = node.json("/routez").await.unwrap();
+    let routes = routes["routes"].as_array().into_iter().flatten();
+    routes.filter_map(|route| route["remote_id"].as_str()).collect::<BTreeSet<_>>().len()
+}
+
+#[tokio::test]
+async fn a_server_that_is_cut_off_has_no_routes_until_it_is_let_in() {
+    let cluster = Cluster::builder(&version()).nodes(3).gates(true).start().await.unwrap();
+    cluster.cut_off(1, true);
+    let mut left = 2;
+    for _ in 0..100 {
+        left = peers(cluster.node(1)).await;
+        if left == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(left, 0);
+    // Servers try again every second or so, and tell each other their addresses.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(peers(cluster.node(1)).await, 0);
+    assert_eq!(peers(cluster.node(0)).await, 1);
+    cluster.cut_off(1, false);
+    cluster.wait_ready().await.unwrap();
+    assert_eq!(peers(cluster.node(1)).await, 2);
+}
+
+#[tokio::test]
+async fn jsz_is_held_back_and_nothing_else() {
+    let cluster = Cluster::builder(&version()).jetstream(true).start().await.unwrap();
+    let gate = JszGate::to(&cluster.node(0).monitor_url()).await.unwrap();
+    let http =
+        reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build().unwrap();
+    let status = async |path: &str| {
+        let answer = http.get(gate.url() + path).send().await;
+        answer.map(|answer| answer.status().as_u16()).map_err(|error| error.is_timeout())
+    };
+    assert_eq!(status("/jsz?streams=true").await, Ok(200));
+    gate.hold(true);
+    assert_eq!(status("/jsz").await, Err(true));
+    assert_eq!(status("/varz").await, Ok(200));
+    assert_eq!(status("/no-such-page").await, Ok(404));
+    gate.hold(false);
+    assert_eq!(status("/jsz").await, Ok(200));
 }
 
 #[tokio::test]

@@ -286,7 +286,8 @@ impl Exchange {
         let body: Body = decode_any(&answer.body)?;
         let agrees = match body.status.as_str() {
             "ok" => answer.status == 200,
-            "unavailable" | "error" => answer.status != 200,
+            // With details, 2.10.19 says it with status 200.
+            "unavailable" | "error" => true,
             _ => false,
         };
         if !agrees {
@@ -299,7 +300,7 @@ impl Exchange {
     }
 
     fn passed(&self) -> bool {
-        self.status == 200
+        self.body.status == "ok"
     }
 
     /// Whether the walk ended at the listeners: 500 from 2.10 on, and told by the text on 2.9.
@@ -390,6 +391,14 @@ mod tests {
         let off = r#"{"status":"unavailable","error":"JetStream not enabled (10076)"}"#;
         assert!(!read(503, off).unwrap().listeners_closed());
         assert!(read(503, off).unwrap().jetstream_off());
+    }
+
+    #[test]
+    fn the_word_counts_and_not_the_status() {
+        let off = r#"{"status":"error","errors":[{"type":"JETSTREAM","error":"JetStream not enabled (10076)"}]}"#;
+        let answer = read(200, off).unwrap(); // 2.10.19
+        assert!(!answer.passed() && answer.jetstream_off());
+        assert!(read(200, r#"{"status":"ok"}"#).unwrap().passed());
     }
 
     #[test]

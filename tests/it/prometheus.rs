@@ -1,12 +1,10 @@
 //! A real Prometheus scrapes the exporter, and is asked what it made of it.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nats_harness::workload::{Plan, Workload};
-use nats_harness::{Cluster, Port, Process, newest};
-use serde_json::Value;
+use nats_harness::{Cluster, Job, Prometheus, Watch, newest};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -15,106 +13,31 @@ use crate::support::exporter::Exporter;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A running Prometheus; it ends with the value, and its files go with the cluster.
-struct Prometheus {
-    client: reqwest::Client,
-    port: Port,
-    process: Process,
+/// A Prometheus that scrapes `address` with these jobs, each a name and the `tier` that it asks for.
+async fn prometheus(cluster: &Cluster, address: &str, jobs: &[(&str, Option<&str>)]) -> Prometheus {
+    let job = |(name, tier)| Job { name, tier, addresses: vec![address.to_owned()] };
+    let watch = Watch { jobs: jobs.iter().copied().map(job).collect(), ..Watch::default() };
+    Prometheus::start(&cluster.dir().join("prometheus"), &watch).await.unwrap()
 }
 
-impl Prometheus {
-    /// Starts it with these jobs, each a name and the `tier` that it asks for.
-    async fn start(cluster: &Cluster, exporter: &Exporter, jobs: &[(&str, Option<&str>)]) -> Self {
-        Self::start_at(cluster, exporter.url().strip_prefix("http://").unwrap(), jobs).await
+/// No scrape of any target failed.
+async fn scrapes_without_error(prometheus: &Prometheus, targets: usize) {
+    let data = prometheus.get("targets?state=active").await.unwrap();
+    let active = data["activeTargets"].as_array().unwrap();
+    assert_eq!(active.len(), targets, "{active:#?}");
+    for target in active {
+        assert_eq!((&target["health"], &target["lastError"]), (&"up".into(), &"".into()));
     }
+    // Samples that come twice or out of order are left out without an error.
+    let own = prometheus.text("metrics").await.unwrap();
+    let left_out: Vec<_> =
+        own.lines().filter(|line| line.starts_with("prometheus_target_scrapes_sample_")).collect();
+    assert!(left_out.len() >= 3, "{own}");
+    assert!(left_out.iter().all(|line| line.ends_with(" 0")), "{left_out:#?}");
+}
 
-    /// As [`Prometheus::start`], with what it scrapes at `address`.
-    async fn start_at(cluster: &Cluster, address: &str, jobs: &[(&str, Option<&str>)]) -> Self {
-        let binary = tokio::task::spawn_blocking(|| nats_harness::tool("prometheus"));
-        let binary = binary.await.unwrap().unwrap();
-        let dir = cluster.dir().join("prometheus");
-        std::fs::create_dir(&dir).unwrap();
-        let mut text =
-            "global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n".to_owned();
-        for (job, tier) in jobs {
-            let parameters = tier.map(|tier| format!("params: {{tier: [{tier}]}}, "));
-            let parameters = parameters.unwrap_or_default();
-            let _ = writeln!(
-                text,
-                "  - {{job_name: {job}, {parameters}static_configs: [{{targets: ['{address}']}}]}}"
-            );
-        }
-        let file = dir.join("prometheus.yml");
-        std::fs::write(&file, text).unwrap();
-        let port = Port::any().unwrap();
-        let arguments = [
-            format!("--config.file={}", file.display()),
-            format!("--storage.tsdb.path={}", dir.join("data").display()),
-            format!("--web.listen-address=127.0.0.1:{}", port.number()),
-        ];
-        let process = Process::start(&binary, arguments, &dir.join("log")).unwrap();
-        nats_exporter::nats::client::install_crypto_provider();
-        let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
-        Self { client, port, process }
-    }
-
-    /// An answer; nothing while it does not answer.
-    async fn text(&self, path: &str) -> Option<String> {
-        assert_eq!(self.process.ended(), None, "Prometheus runs");
-        let url = format!("http://127.0.0.1:{}/{path}", self.port.number());
-        let response = self.client.get(url).send().await.ok()?;
-        #[expect(clippy::disallowed_methods, reason = "the Prometheus of a test is trusted")]
-        response.text().await.ok()
-    }
-
-    /// The `data` of an answer; nothing while it does not answer.
-    async fn get(&self, path: &str) -> Option<Value> {
-        let body = self.text(&format!("api/v1/{path}")).await?;
-        let mut answer: Value = serde_json::from_str(&body).ok()?;
-        (answer["status"] == "success").then(|| answer["data"].take())
-    }
-
-    /// The labels and values of an instant query.
-    async fn query(&self, expression: &str) -> Vec<(Value, f64)> {
-        let encoded: String = form_urlencoded::Serializer::new(String::new())
-            .append_pair("query", expression)
-            .finish();
-        let data = self.get(&format!("query?{encoded}")).await.unwrap_or_default();
-        let series = data["result"].as_array().cloned().unwrap_or_default();
-        let value = |series: &Value| series["value"][1].as_str().and_then(|v| v.parse().ok());
-        series.iter().map(|s| (s["metric"].clone(), value(s).expect("a number"))).collect()
-    }
-
-    /// Asks until there are so many series, each with this value.
-    async fn until(&self, expression: &str, count: usize, value: f64) {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let found = self.query(expression).await;
-            if found.len() == count && found.iter().all(|(_, v)| (v - value).abs() < 1e-9) {
-                return;
-            }
-            assert!(Instant::now() < end, "{expression} is not {count} times {value}: {found:#?}");
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
-    }
-
-    /// No scrape of any target failed.
-    async fn scrapes_without_error(&self, targets: usize) {
-        let data = self.get("targets?state=active").await.unwrap();
-        let active = data["activeTargets"].as_array().unwrap();
-        assert_eq!(active.len(), targets, "{active:#?}");
-        for target in active {
-            assert_eq!((&target["health"], &target["lastError"]), (&"up".into(), &"".into()));
-        }
-        // Samples that come twice or out of order are left out without an error.
-        let own = self.text("metrics").await.unwrap();
-        let left_out: Vec<_> = own
-            .lines()
-            .filter(|line| line.starts_with("prometheus_target_scrapes_sample_"))
-            .collect();
-        assert!(left_out.len() >= 3, "{own}");
-        assert!(left_out.iter().all(|line| line.ends_with(" 0")), "{left_out:#?}");
-    }
+fn address_of(exporter: &Exporter) -> &str {
+    exporter.url().strip_prefix("http://").unwrap()
 }
 
 /// Passes requests on to the exporter without their `Accept` header. Prometheus 2.42 always prefers
@@ -122,7 +45,7 @@ impl Prometheus {
 async fn without_accept(exporter: &Exporter) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let to = exporter.url().strip_prefix("http://").unwrap().to_owned();
+    let to = address_of(exporter).to_owned();
     tokio::spawn(async move {
         while let Ok((mut client, _)) = listener.accept().await {
             let mut head = Vec::new();
@@ -151,9 +74,9 @@ async fn prometheus_reads_classic_text_too() {
     let classic = exporter.get_with("/metrics", &[("Accept", "*/*")]).await;
     assert!(classic.content_type.starts_with("text/plain"), "{}", classic.content_type);
     let address = without_accept(&exporter).await;
-    let prometheus = Prometheus::start_at(&cluster, &address, &[("nats", None)]).await;
-    prometheus.until("nats_tier_state{state=\"ok\"} == 1", 6, 1.0).await;
-    prometheus.scrapes_without_error(1).await;
+    let prometheus = prometheus(&cluster, &address, &[("nats", None)]).await;
+    prometheus.until("nats_tier_state{state=\"ok\"} == 1", 6, 1.0, PATIENCE).await.unwrap();
+    scrapes_without_error(&prometheus, 1).await;
     let metadata = prometheus.get("metadata?metric=nats_server_in_messages_total").await.unwrap();
     let kind = &metadata["nats_server_in_messages_total"][0]["type"];
     assert_eq!(kind, "counter", "only classic text has the type under this name: {metadata}");
@@ -164,17 +87,17 @@ async fn prometheus_takes_every_sample_with_its_type() {
     let cluster = three_servers(newest()).await;
     let _workload = Workload::make(&cluster, Plan { replicas: 3 }).await.unwrap();
     let exporter = exporter_of(&cluster, &[]);
-    let prometheus = Prometheus::start(&cluster, &exporter, &[("nats", None)]).await;
+    let prometheus = prometheus(&cluster, address_of(&exporter), &[("nats", None)]).await;
 
-    prometheus.until("up", 1, 1.0).await;
-    prometheus.until(r#"nats_tier_state{state="ok"}"#, 6, 1.0).await;
-    prometheus.until(r#"nats_tier_state{state!="ok"}"#, 18, 0.0).await;
-    prometheus.scrapes_without_error(1).await;
+    prometheus.until("up", 1, 1.0, PATIENCE).await.unwrap();
+    prometheus.until(r#"nats_tier_state{state="ok"}"#, 6, 1.0, PATIENCE).await.unwrap();
+    prometheus.until(r#"nats_tier_state{state!="ok"}"#, 18, 0.0, PATIENCE).await.unwrap();
+    scrapes_without_error(&prometheus, 1).await;
     // What it took is what a scrape has.
     let shown = exporter.samples("/metrics").await;
-    let scraped = prometheus.query("scrape_samples_scraped").await[0].1;
+    let scraped = prometheus.query("scrape_samples_scraped").await.unwrap()[0].1;
     assert!((scraped - shown.0.len() as f64).abs() < 20.0, "{scraped} of {}", shown.0.len());
-    let log = std::fs::read_to_string(cluster.dir().join("prometheus/log")).unwrap();
+    let log = prometheus.log();
     assert!(!log.contains("level=error") && !log.contains("level=warn"), "{log}");
 
     let metadata = prometheus.get("metadata").await.unwrap();
@@ -196,14 +119,14 @@ async fn jobs_for_the_two_tiers_share_no_series() {
     let _workload = Workload::make(&cluster, Plan { replicas: 3 }).await.unwrap();
     let exporter = exporter_of(&cluster, &[]);
     let jobs = [("base", Some("base")), ("persistence", Some("persistence"))];
-    let prometheus = Prometheus::start(&cluster, &exporter, &jobs).await;
+    let prometheus = prometheus(&cluster, address_of(&exporter), &jobs).await;
 
-    prometheus.until("up", 2, 1.0).await;
-    prometheus.until(r#"nats_tier_state{state="ok"}"#, 6, 1.0).await;
-    prometheus.scrapes_without_error(2).await;
+    prometheus.until("up", 2, 1.0, PATIENCE).await.unwrap();
+    prometheus.until(r#"nats_tier_state{state="ok"}"#, 6, 1.0, PATIENCE).await.unwrap();
+    scrapes_without_error(&prometheus, 2).await;
     let mut seen = BTreeSet::new();
     let mut jobs_seen = BTreeSet::new();
-    for (mut labels, _) in prometheus.query(r#"{__name__=~"nats_.+|process_.+"}"#).await {
+    for (mut labels, _) in prometheus.query(r#"{__name__=~"nats_.+|process_.+"}"#).await.unwrap() {
         let job = labels.as_object_mut().unwrap().remove("job").unwrap();
         jobs_seen.insert(job.to_string());
         assert!(seen.insert(labels.to_string()), "in both jobs: {labels}");

@@ -4,16 +4,15 @@
 
 #![allow(clippy::print_stdout, reason = "this program talks to people")]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Parser;
 use nats_harness::workload::{Plan, Workload};
-use nats_harness::{Cluster, Error, Port, Process, newest, repository};
+use nats_harness::{Cluster, Error, Exporter, Port, newest, repository};
 use tokio::signal::unix::{SignalKind, signal};
 
-const READY_LIMIT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(200);
 const USUAL_PORT: u16 = 7777;
 
@@ -63,7 +62,9 @@ async fn demo(arguments: Arguments) -> Result<(), Error> {
     let mut workload = Workload::make(&cluster, Plan { replicas: 3 }).await?;
     workload.start_traffic();
     println!("Starting the exporter ...");
-    let exporter = Exporter::start(&exporter, &cluster).await?;
+    let log = cluster.dir().join("exporter.log");
+    let port = Port::prefer(USUAL_PORT)?;
+    let exporter = Exporter::start(&exporter, port, cluster.monitor_urls(), log).await?;
     explain(&cluster, &exporter);
     let limit = arguments.seconds.map_or(Duration::MAX, Duration::from_secs);
     tokio::select! {
@@ -97,70 +98,6 @@ async fn interrupted() {
     }
 }
 
-/// The exporter, watching the three servers.
-struct Exporter {
-    process: Process,
-    port: Port,
-    log: PathBuf,
-}
-
-impl Exporter {
-    async fn start(binary: &Path, cluster: &Cluster) -> Result<Self, Error> {
-        let port = Port::prefer(USUAL_PORT)?;
-        let log = cluster.dir().join("exporter.log");
-        let listen = format!("--web.listen-address=127.0.0.1:{}", port.number());
-        let arguments = std::iter::once(listen).chain(cluster.monitor_urls());
-        let exporter = Self { process: Process::start(binary, arguments, &log)?, port, log };
-        exporter.wait_for("/-/ready", |status, _| status == 200).await?;
-        exporter.wait_for("/metrics", has_samples).await?;
-        Ok(exporter)
-    }
-
-    fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port.number())
-    }
-
-    async fn wait_for(&self, path: &str, good: fn(u16, &str) -> bool) -> Result<(), Error> {
-        let url = self.url() + path;
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build();
-        let http = http.map_err(|error| self.failed(&url, &error.to_string()))?;
-        let end = Instant::now() + READY_LIMIT;
-        loop {
-            let last = match get(&http, &url).await {
-                Ok((status, body)) if good(status, &body) => return Ok(()),
-                Ok((status, _)) => format!("status {status}"),
-                Err(error) => format!("{error:?}"),
-            };
-            if let Some(status) = self.process.ended() {
-                return Err(self.failed(&url, &format!("the exporter ended ({status})")));
-            }
-            if Instant::now() >= end {
-                return Err(self.failed(&url, &last));
-            }
-            tokio::time::sleep(POLL).await;
-        }
-    }
-
-    fn failed(&self, url: &str, reason: &str) -> Error {
-        // The log goes with the cluster's directory, so it is shown now.
-        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-        Error::Monitor { url: url.to_owned(), reason: format!("{reason}; its log:\n{log}") }
-    }
-}
-
-async fn get(http: &reqwest::Client, url: &str) -> reqwest::Result<(u16, String)> {
-    let mut response = http.get(url).send().await?;
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
-        body.extend_from_slice(&chunk);
-    }
-    Ok((response.status().as_u16(), String::from_utf8_lossy(&body).into_owned()))
-}
-
-fn has_samples(status: u16, body: &str) -> bool {
-    status == 200 && body.lines().any(|line| !line.is_empty() && !line.starts_with('#'))
-}
-
 fn explain(cluster: &Cluster, exporter: &Exporter) {
     let url = exporter.url();
     println!("\nServers:");
@@ -176,7 +113,7 @@ fn explain(cluster: &Cluster, exporter: &Exporter) {
     println!(
         "  Clients log in as app/app (account APP), aux/aux (AUX) or sys/sys (the system account)."
     );
-    println!("\nExporter: {url}   pid {}", exporter.process.pid());
+    println!("\nExporter: {url}   pid {}", exporter.process().pid());
     println!("\nTo look at:");
     println!("  {url}/   the status page, for a browser");
     println!("  curl -s '{url}/metrics'                    everything");
@@ -215,10 +152,9 @@ async fn report_changes(cluster: &Cluster, exporter: &Exporter) {
             }
             alive
         });
-        if exporter_runs && let Some(status) = exporter.process.ended() {
+        if exporter_runs && let Some(status) = exporter.process().ended() {
             exporter_runs = false;
-            let log = std::fs::read_to_string(&exporter.log).unwrap_or_default();
-            println!("The exporter has ended ({status}). Its log:\n{log}");
+            println!("The exporter has ended ({status}). Its log:\n{}", exporter.log());
         }
         tokio::time::sleep(POLL).await;
     }
