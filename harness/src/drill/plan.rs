@@ -279,6 +279,7 @@ pub static ALL: &[Drill] = &[
             ("NatsJetStreamConsumerLagGrowing", TICKET_DATA),
             ("NatsJetStreamHealthCheckFailing", TICKET_DATA),
             ("NatsBaseRoutePendingHigh", TICKET_PLATFORM),
+            ("NatsBaseRouteRttHigh", TICKET_PLATFORM),
         ],
         reasons: &["stream_replica_behind", "meta_peer_behind", "assets_unhealthy"],
         ..USUAL
