@@ -423,7 +423,10 @@ async fn lame_duck(version: &str) {
     let samples = says(&scene.exporter, &expected).await;
     nothing_is_stale(&samples, duck);
     duck.start().await.unwrap();
-    scene.recovers().await;
+    // That it is whole again is of the base tier: 2.10 may call a stream in memory unhealthy for minutes after a restart.
+    let expected: Vec<_> =
+        scene.cluster.nodes().iter().map(|node| (node, base("ok", &[]))).collect();
+    says(&scene.exporter, &expected).await;
 }
 
 async fn restarted(version: &str) {

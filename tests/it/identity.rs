@@ -6,7 +6,7 @@ use std::time::Duration;
 use nats_harness::workload::{Plan, Workload};
 use nats_harness::{Account, Cluster, Node, newest};
 
-use crate::real_server::{all_well, exporter_of, three_servers};
+use crate::real_server::{all_well, exporter_of, three_servers, verdicts};
 use crate::support::exporter::Exporter;
 use crate::support::samples::Samples;
 
@@ -125,7 +125,13 @@ async fn an_election_starts_no_series_and_ends_none() {
     let cluster = three_servers(newest()).await;
     let _workload = Workload::make(&cluster, Plan { replicas: 3 }).await.unwrap();
     let exporter = exporter_of(&cluster, &["--jetstream.fold-ephemeral-consumers=true"]);
-    let before = exporter.until("/metrics", PATIENCE, all_well).await;
+    // What the stream of sources has not copied yet would begin a series later.
+    let copied = |samples: &Samples| {
+        let first = "nats_jetstream_stream_first_timestamp_seconds";
+        all_well(samples) && samples.find(first, &[("stream", "AGG")]).count() == 1
+    };
+    let before = exporter.until("/metrics", PATIENCE, copied).await;
+    assert!(copied(&before), "{}", verdicts(&before));
     let leaders = |samples: &Samples| -> BTreeSet<String> {
         let leaders = samples.0.iter().filter(|s| s.name.ends_with("_leader_info"));
         leaders.map(|sample| format!("{} {:?}", sample.name, sample.labels)).collect()
