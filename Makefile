@@ -13,10 +13,10 @@ BENCH_ARGS ?=
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help setup fetch demo test drills bench parts golden docs alerts fmt lint deny advisories doc clean
+.PHONY: help setup fetch demo test drills bench parts golden docs alerts dashboards fmt lint deny advisories doc clean
 
 help: ## Lists the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 setup: ## Looks for compiler, Python and the like, and installs what is missing
 	tools/setup
@@ -52,15 +52,19 @@ golden: ## Writes the golden expositions and expected messages anew, to be revie
 docs: ## Writes docs/metrics.md and the table of docs/configuration.md anew
 	UPDATE=1 cargo test --test it -- catalog:: config::
 
+dashboards: ## Writes the dashboards anew from their code
+	dashboards/generate
+
 alerts: ## Writes the rules for Kubernetes anew
 	UPDATE=1 cargo test --test it -- alerts::
 
 fmt: ## Formats the code
 	cargo fmt --all
 
-lint: ## Checks format and lints
+lint: ## Checks format and lints, and that the dashboards are what their code makes of them
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	dashboards/generate --check
 
 deny: ## Checks licences, bans and sources of the dependencies
 	@$$(tools/fetch cargo-deny) --all-features check licenses bans sources

@@ -11,6 +11,8 @@ mod broken;
 mod catalog;
 #[path = "it/config.rs"]
 mod config;
+#[path = "it/dashboards.rs"]
+mod dashboards;
 #[path = "it/drills.rs"]
 mod drills;
 #[path = "it/faults.rs"]

@@ -21,7 +21,7 @@ def build():
         "nats-base",
         "Core messaging: server processes, clients and routes. Nothing here depends on JetStream, but for the probes "
         "that do.",
-        ["nats_cluster", "server"],
+        ["nats_cluster", "server_matches", "server"],
         tiers=["base"],
     )
     _health(board)
@@ -69,9 +69,9 @@ def _health(board):
                 alerts=["NatsJetStreamProbeWouldRestart", "NatsProbeRestartStorm"],
             ),
             parts.CLUSTER_COLUMN,
-            parts.SERVER_COLUMN,
+            Label("server", "Server", width=110),
             Label("tier", "Tier", width=110),
-            Label("path", "Path"),
+            Label("path", "Path", wrap=True),
             Value(
                 "A", "A probe now",
                 """
@@ -86,6 +86,7 @@ def _health(board):
                 )""",
                 unit="none",
                 states={0: ("passes", GREEN), 1: ("FAILS", RED), 2: ("FAILS because of JetStream", ORANGE)},
+                width=215,
             ),
             sort=[("A probe now", True)],
         ),
@@ -126,7 +127,7 @@ def _health(board):
             Value("clock", "Clock is off by",
                   "max by (nats_cluster, server) (abs(nats_server_clock_offset_seconds<server>))", "s",
                   thresholds=watched("NatsBaseClockSkew")),
-            sort=[("Cluster", False), ("Server", False)],
+            sort=[("State", True), ("Cluster", False), ("Server", False)],
         ),
     )
 
@@ -219,7 +220,7 @@ def _routes(board):
                 ))""",
                 NAME + " out",
             ),
-            minimum=None, points=FEW_POINTS, missing="no routes known",
+            both_ways=True, points=FEW_POINTS, missing="no routes known",
         ),
         series(
             "Bytes between servers", 12,
@@ -241,7 +242,7 @@ def _routes(board):
                 ))""",
                 NAME + " out",
             ),
-            minimum=None, points=FEW_POINTS, missing="no routes known",
+            both_ways=True, points=FEW_POINTS, missing="no routes known",
         ),
     )
 
@@ -258,7 +259,7 @@ def _traffic(board):
             ),
             Query(_by_server("rate(nats_server_in_messages_total<server>[$__rate_interval])"), NAME + " in"),
             Query("0 - " + _by_server("rate(nats_server_out_messages_total<server>[$__rate_interval])"), NAME + " out"),
-            minimum=None,
+            both_ways=True,
         ),
         series(
             "Bytes", 12,
@@ -268,7 +269,7 @@ def _traffic(board):
             ),
             Query(_by_server("rate(nats_server_in_bytes_total<server>[$__rate_interval])"), NAME + " in"),
             Query("0 - " + _by_server("rate(nats_server_out_bytes_total<server>[$__rate_interval])"), NAME + " out"),
-            minimum=None,
+            both_ways=True,
         ),
     )
     board.line(
@@ -329,7 +330,7 @@ def _clients(board):
                 alerts=["NatsBaseConnectionsNearLimit"],
             ),
             Query(_by_server("nats:connections:ratio<server>"), NAME),
-            thresholds=watched("NatsBaseConnectionsNearLimit"), maximum=1, missing="no limit",
+            thresholds=watched("NatsBaseConnectionsNearLimit"), missing="no limit",
         ),
         series(
             "Connections opened", 8,
@@ -396,7 +397,7 @@ def _clients(board):
             "Refused for their account", 8,
             about("nats_server_pinned_account_failures_total", good="nothing."),
             Query(_by_server("increase(nats_server_pinned_account_failures_total<server>[5m])"), NAME),
-            unit="short", thresholds=NONE_WANTED_BUT_NO_CALL, missing="none were refused",
+            unit="short", thresholds=NONE_WANTED_BUT_NO_CALL, missing="none that is known",
         ),
     )
 
@@ -423,7 +424,7 @@ def _resources(board):
                 alerts=["NatsBaseCpuSaturated"],
             ),
             Query(_by_server("nats:cpu:ratio<server>"), NAME),
-            thresholds=watched("NatsBaseCpuSaturated"), maximum=1,
+            thresholds=watched("NatsBaseCpuSaturated"),
         ),
         series(
             "Memory", 6,
@@ -443,7 +444,7 @@ def _resources(board):
                 alerts=["NatsBaseMemoryNearLimit"],
             ),
             Query(_by_server("nats:memory:ratio<server>"), NAME),
-            thresholds=watched("NatsBaseMemoryNearLimit"), maximum=1, missing="no limit",
+            thresholds=watched("NatsBaseMemoryNearLimit"), missing="no limit",
         ),
     )
     board.section("Limits, and who asks the monitoring port", closed=True)

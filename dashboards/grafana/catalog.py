@@ -55,13 +55,11 @@ def metric(name):
 
 @functools.cache
 def reasons():
-    """What each reason for the state of a tier means: (tier, reason) to text."""
-    rows = re.findall(
-        r"^\| (base|persistence) \| `(\w+)` \| \w+ \| (.+) \|$", DOCUMENT.read_text(), re.MULTILINE
-    )
+    """The state that each reason gives to a tier: (tier, reason) to state."""
+    rows = re.findall(r"^\| (base|persistence) \| `(\w+)` \| (\w+) \| .+ \|$", DOCUMENT.read_text(), re.MULTILINE)
     if not rows:
         raise Wrong(f"there are no reasons in {DOCUMENT}; was its form changed?")
-    return {(tier, reason): text for tier, reason, text in rows}
+    return {(tier, reason): state for tier, reason, state in rows}
 
 
 # What a name ends in, and the unit in Grafana of the value and of its rate. Instants are multiplied by 1000.

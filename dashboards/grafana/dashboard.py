@@ -25,14 +25,32 @@ GRID = 24
 # Where each variable finds its values. What only a leader knows has no server, so server is not asked for there.
 VALUES = {
     "nats_cluster": ("Cluster", "label_values(nats_up, nats_cluster)"),
-    "server": ("Server", "label_values(nats_up<cluster>, server)"),
+    "server": ("Server", f"label_values(nats_up<cluster,{queries.typed('server')}>, server)"),
     "account": ("Account", "label_values(nats_jetstream_stream_is_leader<cluster>, account)"),
-    "stream": ("Stream", "label_values(nats_jetstream_stream_is_leader<account>, stream)"),
+    "stream": (
+        "Stream", f"label_values(nats_jetstream_stream_is_leader<account,{queries.typed('stream')}>, stream)"
+    ),
     "consumer": ("Consumer", "label_values(nats_jetstream_consumer_pending_messages<stream>, consumer)"),
     "endpoint": ("Endpoint", "label_values(nats_exporter_endpoint_up<server>, endpoint)"),
     "job": ("Job", "label_values(nats_exporter_targets, job)"),
     "instance": ("Exporter", 'label_values(nats_exporter_targets{job=~"$job"}, instance)'),
 }
+
+
+# Where people type: what is in the box at first, which is true of all.
+TYPED = {"server_matches": "Server matches", "stream_matches": "Stream matches"}
+ANYTHING = ".*"
+
+
+def _typed(name):
+    """A box for a regular expression."""
+    return (
+        builders.TextBoxVariable(name)
+        .label(TYPED[name])
+        .description("A regular expression for a part of the name; ^ and $ are its ends. Empty or .* is all.")
+        .default_value(ANYTHING)
+        .current(dashboard.VariableOption(selected=True, text=ANYTHING, value=ANYTHING))
+    )
 
 
 def _variable(name):
@@ -130,7 +148,7 @@ class Board:
             .annotations(_annotations())
         )
         for name in variables:
-            self.built = self.built.with_variable(_variable(name))
+            self.built = self.built.with_variable(_typed(name) if name in TYPED else _variable(name))
         for other, title in ALL.items():
             if other != uid:
                 self.built = self.built.link(_link(other, title))

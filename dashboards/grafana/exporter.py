@@ -23,7 +23,7 @@ def build():
     board = Board(
         "nats-exporter",
         "Whether the exporter sees everything, and how it fares itself. What it does not see is missing elsewhere.",
-        ["job", "instance", "nats_cluster", "server", "endpoint"],
+        ["job", "instance", "nats_cluster", "server_matches", "server", "endpoint"],
         tiers=["base", "persistence", "exporter"],
     )
     _believable(board)
@@ -57,8 +57,9 @@ def _believable(board):
                 good="0 that do not answer. One that does not answer says nothing about NATS.",
                 alerts=["NatsExporterDown", "NatsExporterAbsent"],
             ),
-            Query(f"count(up{{{EXPORTERS}}} == 1)", "answer"),
-            Query(f"sum(up{{{EXPORTERS}}} == bool 0)", "do not", thresholds=NONE_WANTED_BUT_NO_CALL),
+            Query(f"sum(min by (instance) (up{{{EXPORTERS}}}))", "answer"),
+            Query(f"sum(min by (instance) (up{{{EXPORTERS}}}) == bool 0)", "do not",
+                  thresholds=NONE_WANTED_BUT_NO_CALL),
             unit="short", thresholds=NEUTRAL,
         ),
         stat(
@@ -104,20 +105,19 @@ def _believable(board):
             unit="short", thresholds=watched("NatsExporterAccountsMissing"), missing="servers do not tell",
         ),
         stat(
-            "Newest configuration", 3,
+            "Configuration", 3,
             about(
                 "nats_exporter_config_last_reload_successful",
                 good="in use. Otherwise the exporter would not start with the configuration that it has.",
                 alerts=["NatsExporterConfigRejected"],
             ),
-            Query("min(nats_exporter_config_last_reload_successful<exporter>)", "configuration"),
+            Query("min(nats_exporter_config_last_reload_successful<exporter>)", "newest"),
             unit="none", states={1: ("in use", GREEN), 0: ("REFUSED", ORANGE)},
         ),
     )
     board.line(
         7,
-        parts.firing("exporter", "Firing: exporter", 24, parts.SERVER_COLUMN, Label("endpoint", "Endpoint"),
-                     Label("job", "Job"), Label("instance", "Exporter")),
+        parts.firing("exporter", "Firing: exporter", 24),
     )
 
 
@@ -193,7 +193,7 @@ def _endpoints(board):
                 )""",
                 "{{endpoint}} {{reason}}",
             ),
-            unit="cps", bars=True, stacked=True, missing="nothing has failed",
+            unit="cps", bars=True, stacked=True, missing="no failure that is known",
         ),
     )
     board.line(

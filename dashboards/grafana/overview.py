@@ -3,8 +3,8 @@
 from . import parts, queries
 from .dashboard import Board
 from .panels import (
-    FEW_POINTS, GREEN, NEUTRAL, NONE_WANTED, NONE_WANTED_BUT_NO_CALL, ORANGE, RED, STATES, VERDICTS, Label, Query,
-    Value, about, gauge, link, series, stat, steps, table, watched,
+    BLUE, FEW_POINTS, GREEN, NEUTRAL, NONE_WANTED, NONE_WANTED_BUT_NO_CALL, ORANGE, PURPLE, RED, STATES, VERDICTS,
+    Label, Query, Value, about, link, series, stat, steps, table, watched,
 )
 
 THIS_CLUSTER = "${__field.labels.nats_cluster}"
@@ -51,7 +51,7 @@ def _answers(board):
             states=STATES, unit="none", background=True, links=to_persistence,
         ),
         stat(
-            "May one server be restarted?", 7,
+            "May one server be restarted?", 6,
             about(
                 "Whether any one server of the cluster may be stopped now, whichever it is. One at a time, and look "
                 "here again before the next.",
@@ -60,16 +60,27 @@ def _answers(board):
             Query(queries.verdict_of_cluster(), "{{nats_cluster}}"),
             states=VERDICTS, unit="none", background=True, missing="UNKNOWN - treat as no",
         ),
-        parts.blockers("Why not", 9),
+        parts.blockers("Why not", 10),
     )
     board.line(
-        9,
+        7,
+        parts.reasons("base", "Base tier: why", 12),
+        parts.reasons("persistence", "Persistence tier: why", 12),
+    )
+    board.line(
+        7,
+        parts.firing("base", "Firing: base tier", 12),
+        parts.firing("persistence", "Firing: persistence tier", 12),
+    )
+    board.line(
+        8,
         table(
             "Servers", 24,
             about(
                 "One row for each server: both tiers, and whether this one may be restarted. A click leads to the "
-                "server.",
-                good="ok, ok and SAFE. An upgrade goes by the last column: never two servers at once.",
+                "server. NO USE is a server that switched its JetStream off: a restart would not break more in "
+                "JetStream, but throws its clients off, and it comes up on the same full or broken disk.",
+                good="ok, ok and SAFE. An upgrade goes by the verdict: never two servers at once.",
                 alerts=["NatsBaseServerDown", "NatsJetStreamDisabledOnServer", "NatsBaseVersionSkew"],
             ),
             parts.CLUSTER_COLUMN,
@@ -79,19 +90,13 @@ def _answers(board):
             Value("persistence", "Persistence tier", queries.persistence_state("cluster"), "none", STATES,
                   missing="no data", link=parts.server_link("nats-persistence", "Persistence tier of this server")),
             Value("restart", "May it be restarted?", queries.verdict_of_server("cluster"), "none", VERDICTS,
-                  missing="UNKNOWN - treat as no"),
+                  missing="UNKNOWN - treat as no", width=260),
             Value("start", "Running since",
                   "1000 * max by (nats_cluster, server) (nats_server_start_time_seconds<cluster>)", "dateTimeFromNow"),
             Label("version", "Version"),
             Value("info", None, "max by (nats_cluster, server, version) (nats_server_info<cluster>)"),
-            sort=[("Base tier", True), ("Persistence tier", True)],
+            sort=[("Base tier", True), ("Persistence tier", True), ("Cluster", False), ("Server", False)],
         ),
-    )
-    board.line(
-        7,
-        parts.firing("base", "Firing: base tier", 12, parts.SERVER_COLUMN, Label("remote", "Route to")),
-        parts.firing("persistence", "Firing: persistence tier", 12, parts.SERVER_COLUMN, Label("stream", "Stream"),
-                     Label("consumer", "Consumer")),
     )
 
 
@@ -190,16 +195,32 @@ def _cluster(board):
             Query("max by (nats_cluster) (changes(nats:server_start_time_seconds:max<cluster>[30m]))", "starts"),
             unit="short", thresholds=watched("NatsBaseRestartLoop"),
         ),
-        gauge(
+        stat(
             "Fullest store", 4,
             about(
-                "The share of its file storage that JetStream of the fullest server uses.",
-                good="below the first limit. At 100 % streams refuse messages. A disk that is smaller than the limit "
-                     "is full earlier, and is not seen here.",
+                "The share of its file storage that JetStream uses on the fullest server that tells, and how many "
+                "servers do not tell. One whose JetStream is off is among those, and may be the one with the full "
+                "disk.",
+                good="below the first limit, and 0 not known. At 100 % streams refuse messages. A disk that is smaller "
+                     "than the limit is full earlier, and is not seen here.",
                 alerts=["NatsJetStreamStorageHigh", "NatsJetStreamStorageFillingUp"],
             ),
-            Query("max by (nats_cluster) (nats:jetstream_storage:ratio<cluster>)", "used"),
-            thresholds=watched("NatsJetStreamStorageHigh"), missing="not known",
+            Query("max by (nats_cluster) (nats:jetstream_storage:ratio<cluster>)", "of those known",
+                  thresholds=watched("NatsJetStreamStorageHigh")),
+            Query(
+                f"""
+                count by (nats_cluster) (
+                  nats:server_up:max<cluster>
+                    unless on ({queries.SERVER})
+                  nats:jetstream_storage:ratio<cluster>
+                    unless on ({queries.SERVER})
+                  max by ({queries.SERVER}) (nats_jetstream_configured<cluster>) == 0
+                )
+                  or on (nats_cluster)
+                0 * max by (nats_cluster) (nats:jetstream_storage:ratio<cluster>)""",
+                "not known", unit="short", thresholds=steps((None, BLUE), (1, PURPLE)),
+            ),
+            unit="percentunit", decimals=0, missing="not known", links=to_persistence,
         ),
         parts.leaderless_streams(4, "streams", to_persistence),
         parts.streams_behind(4, "streams", to_persistence),
@@ -208,11 +229,6 @@ def _cluster(board):
         8,
         parts.base_states("Base tier by server", 12, "cluster", "{{server}}"),
         parts.persistence_states("Persistence tier by server", 12, "cluster", "{{server}}"),
-    )
-    board.line(
-        6,
-        parts.reasons("base", "Base tier: why", 12),
-        parts.reasons("persistence", "Persistence tier: why", 12),
     )
     board.line(
         8,
@@ -299,10 +315,10 @@ def _exporter(board):
                 good="0 that do not answer. What an exporter does not see is missing above, and not well.",
                 alerts=["NatsExporterDown", "NatsExporterAbsent"],
             ),
-            Query('count(up{job=~".*nats-exporter.*"} == 1)', "answer"),
-            Query('sum(up{job=~".*nats-exporter.*"} == bool 0)', "do not answer", thresholds=NONE_WANTED_BUT_NO_CALL),
+            Query('sum(min by (instance) (up{job=~".*nats-exporter.*"}))', "answer"),
+            Query('sum(min by (instance) (up{job=~".*nats-exporter.*"}) == bool 0)', "do not answer",
+                  thresholds=NONE_WANTED_BUT_NO_CALL),
             unit="short", thresholds=NEUTRAL, links=[link("nats-exporter", "Exporter")],
         ),
-        parts.firing("exporter", "Firing: exporter", 18, parts.SERVER_COLUMN, Label("endpoint", "Endpoint"),
-                     Label("job", "Job"), Label("instance", "Exporter")),
+        parts.firing("exporter", "Firing: exporter", 18),
     )

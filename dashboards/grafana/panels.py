@@ -9,7 +9,6 @@ import dataclasses
 
 from grafana_foundation_sdk.builders import common as common_builders
 from grafana_foundation_sdk.builders import dashboard as builders
-from grafana_foundation_sdk.builders import gauge as gauges
 from grafana_foundation_sdk.builders import prometheus, stat as stats, statetimeline, table as tables, timeseries
 from grafana_foundation_sdk.models import common, dashboard, table as table_models
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
@@ -40,6 +39,7 @@ VERDICTS = {
     queries.VERDICT_YES: ("SAFE - one at a time", GREEN),
     queries.VERDICT_NO: ("DO NOT RESTART", RED),
     queries.VERDICT_UNKNOWN: ("UNKNOWN - treat as no", PURPLE),
+    queries.VERDICT_NO_USE: ("NO USE - mend the cause", ORANGE),
 }
 
 
@@ -168,7 +168,7 @@ def _placed(builder, width, asked):
 
 def stat(title, width, text, *asked, states=None, thresholds=None, unit=None, missing="no data", names=False,
          background=False, links=(), decimals=None):
-    """Numbers or words of now, one for each series."""
+    """Numbers or words of now, one for each series; `states` puts words in the place of some values."""
     thresholds = thresholds or NEUTRAL
     builder = _common(
         stats.Panel(), title, text, asked, unit or _unit(asked[0]), thresholds, words(states, missing), missing
@@ -184,6 +184,9 @@ def stat(title, width, text, *asked, states=None, thresholds=None, unit=None, mi
     )
     if decimals is not None:
         builder = builder.decimals(decimals)
+    if background:
+        # One below the other, and each below its name: words of several clusters are too small to read otherwise.
+        builder = builder.orientation(common.VizOrientation.HORIZONTAL).wide_layout(False)
     for index, query in enumerate(asked):
         ref = chr(ord("A") + index)
         builder = builder.with_target(_target(query, ref, instant=True))
@@ -205,37 +208,28 @@ def _data_link(title, url, targetBlank):
     return builders.DashboardLink(title).url(url).target_blank(targetBlank)
 
 
-def gauge(title, width, text, *asked, thresholds, unit=None, missing="no data", maximum=1):
-    """Shares of now."""
-    builder = _common(gauges.Panel(), title, text, asked, unit or _unit(asked[0]), thresholds, words(None, missing),
-                      missing)
-    builder = (
-        builder.min(0).max(maximum)
-        .reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
-        .color_scheme(builders.FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS))
-    )
-    for index, query in enumerate(asked):
-        builder = builder.with_target(_target(query, chr(ord("A") + index), instant=True))
-    return _placed(builder, width, asked)
+# How far an axis goes at least, so that nothing but zeros is a line at the foot of a scale that makes sense. Durations
+# have no such end: a millisecond may be much.
+LEAST_SCALES = {"percentunit": 1, "short": 1, "cps": 1, "mps": 1, "reqps": 1, "bytes": 1024, "binBps": 1024}
 
 
-def series(title, width, text, *asked, thresholds=None, unit=None, bars=False, stacked=False, minimum=0,
-           missing="no data", limit_lines=None, maximum=None, points=None):
+def _legend(asked):
+    """A table of many lines that can be sorted; a list where their number is known."""
+    legend = common_builders.VizLegendOptions().show_legend(True).placement(common.LegendPlacement.BOTTOM)
+    if not any("{{" in query.legend for query in asked):
+        return legend.display_mode(common.LegendDisplayMode.LIST).calcs(["lastNotNull"])
+    legend = legend.display_mode(common.LegendDisplayMode.TABLE).calcs(["lastNotNull", "max"])
+    return legend.sort_by("Last *").sort_desc(True)
+
+
+def series(title, width, text, *asked, thresholds=None, unit=None, bars=False, stacked=False, both_ways=False,
+           missing="no data", limit_lines=None, points=None):
     """Numbers over time; a gap is a gap. The limits of alerts are dashed lines. Fewer points spare Prometheus."""
+    unit = unit or _unit(asked[0])
     builder = _common(
-        timeseries.Panel(), title, text, asked, unit or _unit(asked[0]), thresholds or steps((None, GREEN)),
-        words(None, missing), missing
+        timeseries.Panel(), title, text, asked, unit, thresholds or steps((None, GREEN)), words(None, missing), missing
     )
     lines = common.GraphThresholdsStyleMode.DASHED if thresholds else common.GraphThresholdsStyleMode.OFF
-    legend = (
-        common_builders.VizLegendOptions()
-        .show_legend(True)
-        .display_mode(common.LegendDisplayMode.TABLE)
-        .placement(common.LegendPlacement.BOTTOM)
-        .calcs(["lastNotNull", "max"])
-        .sort_by("Last *")
-        .sort_desc(True)
-    )
     tooltip = (
         common_builders.VizTooltipOptions()
         .mode(common.TooltipDisplayMode.MULTI)
@@ -249,15 +243,15 @@ def series(title, width, text, *asked, thresholds=None, unit=None, bars=False, s
         .span_nulls(False)
         .thresholds_style(common_builders.GraphThresholdsStyleConfig().mode(lines))
         .color_scheme(builders.FieldColor().mode(dashboard.FieldColorModeId.PALETTE_CLASSIC))
-        .legend(legend)
+        .legend(_legend(asked))
         .tooltip(tooltip)
     )
     if stacked:
         builder = builder.stacking(common_builders.StackingConfig().mode(common.StackingMode.NORMAL).group("A"))
-    if minimum is not None:
-        builder = builder.axis_soft_min(minimum)
-    if maximum is not None:
-        builder = builder.axis_soft_max(maximum)
+    least = LEAST_SCALES.get(unit)
+    builder = builder.axis_soft_min(-least if both_ways else 0)
+    if least:
+        builder = builder.axis_soft_max(least)
     if points is not None:
         builder = builder.max_data_points(points)
     for index, query in enumerate(asked):
@@ -310,6 +304,8 @@ class Label:
     empty: str = "–"
     width: int = None
     link: dict = None
+    wrap: bool = False
+    filterable: bool = True
 
 
 @dataclasses.dataclass
@@ -328,8 +324,9 @@ class Value:
     link: dict = None
 
 
-# What a column may shrink to, so that all of them fit.
+# What a column may shrink to, so that all of them fit, and what "a few seconds ago" needs.
 NARROW = 70
+OF_AGES = 145
 
 
 class _Options(table_models.Options):
@@ -351,17 +348,27 @@ def _override(column):
     if isinstance(column, Label):
         found.append(_property("noValue", column.empty))
         found.append(_property("mappings", words(column.words, column.empty, PLAIN)))
+        # Only where people choose rows by it: the sign for it takes room that headings need.
+        if column.filterable:
+            found.append(_property("custom.filterable", True))
         if column.words and any(colour for _, colour in column.words.values()):
             found.append(_property("custom.cellOptions", common.TableColorTextCellOptions()))
-        elif column.words:
-            found.append(_property("custom.inspect", True))
+        elif column.wrap:
+            # Grafana 12.0 and 12.1 look into the options of the cell, later ones beside them.
+            found.append(_property("custom.cellOptions", common.TableAutoCellOptions(wrap_text=True)))
+            found.append(_property("custom.wrapText", True))
     else:
-        found.append(_property("unit", column.unit or _unit(Query(column.expr))))
+        unit = column.unit or _unit(Query(column.expr))
+        found.append(_property("unit", unit))
+        if unit == "dateTimeFromNow" and not column.width:
+            found.append(_property("custom.width", OF_AGES))
         found.append(_property("mappings", words(column.states, column.missing, column.missing_colour)))
         if column.thresholds:
             found.append(_property("thresholds", _thresholds(column.thresholds)))
         if column.states or column.thresholds:
             found.append(_property("custom.cellOptions", common.TableColorTextCellOptions()))
+        if column.states and not column.thresholds:
+            found.append(_property("custom.align", common.FieldTextAlignment.LEFT))
     if column.width:
         found.append(_property("custom.width", column.width))
     if column.link:
@@ -390,7 +397,6 @@ def table(title, width, text, *columns, sort=(), missing="no data"):
     }))
     builder = (
         builder.transformations(transformations)
-        .filterable(True)
         .min_width(NARROW)
         .override_by_regexp(".*", [_property("custom.wrapHeaderText", True)])
         .cell_height(common.TableCellHeight.SM)
@@ -417,11 +423,15 @@ def matrix(title, width, text, expr, row, column, states, missing):
         builder.transformations([dashboard.DataTransformerConfig(id_val="groupingToMatrix", options=options)])
         .cell_height(common.TableCellHeight.SM)
         .cell_options(common.TableColorTextCellOptions())
+        .align(common.FieldTextAlignment.CENTER)
         .min_width(NARROW)
         .override_by_name(f"{row}\\{column}", [
             _property("displayName", "Server"),
             _property("custom.cellOptions", common.TableAutoCellOptions()),
+            _property("custom.align", common.FieldTextAlignment.LEFT),
+            _property("custom.width", 200),
         ])
+        .sort_by([common_builders.TableSortByFieldState().display_name("Server").desc(False)])
         .footer(common_builders.TableFooterOptions().show(False).reducer([]).enable_pagination(True))
         .color_scheme(builders.FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS))
         .with_target(_target(asked[0], "A", instant=True, is_table=True))

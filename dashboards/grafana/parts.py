@@ -1,33 +1,38 @@
 """Panels and columns that more than one dashboard has."""
 
-import dataclasses
-
 from . import catalog, queries, rules
 from .catalog import Wrong
 from .panels import (
-    BLUE, GREEN, JUST_ABOVE_ZERO, NONE_WANTED, NONE_WANTED_BUT_NO_CALL, ORANGE, RED, STATES, Label, Query, Value, about,
-    field, link, stat, steps, table, timeline,
+    BLUE, GREEN, JUST_ABOVE_ZERO, NONE_WANTED, NONE_WANTED_BUT_NO_CALL, ORANGE, PURPLE, RED, STATES, Label, Query,
+    Value, about, field, link, stat, steps, table, timeline,
 )
 
-CLUSTER_COLUMN = Label("nats_cluster", "Cluster", empty="not known", width=120)
+# There is a variable to choose it by.
+CLUSTER_COLUMN = Label("nats_cluster", "Cluster", empty="not known", width=95, filterable=False)
 SERVER_COLUMN = Label("server", "Server")
 
-# nats:restart_blocker:bool says why in one word.
+# nats:restart_blocker:bool says why in one word. The weight tells what to do about it, and the heaviest come first.
+BREAKS_MORE, MEND_FIRST, WAIT = 3, 2, 1
+WEIGHTS = {
+    BREAKS_MORE: ("breaks more", RED),
+    MEND_FIRST: ("not yet: mend this", ORANGE),
+    WAIT: ("not yet: wait", BLUE),
+}
 BLOCKERS = {
-    "meta_quorum": "The meta group would lose its quorum",
-    "meta_leader_unknown": "Knows no meta leader",
-    "stream_quorum": "A stream would lose its quorum",
-    "stream_without_leader": "Has a replica of a stream without a leader",
-    "single_replica_stream": "Has the only replica of a stream",
-    "only_server": "Is the only server of its cluster",
-    "server_down": "A server is down",
-    "route_mesh_incomplete": "A route between servers is missing",
-    "recent_restart": "A server started in the last five minutes",
-    "jetstream_switched_off": "JetStream of a server switched itself off",
-    "meta_peer_behind": "A member of the meta group is not current",
-    "stream_replica_behind": "A replica of a stream is not current",
-    "consumer_without_leader": "A consumer has no leader",
-    "assets_unhealthy": "A server calls streams or consumers unwell",
+    "only_server": (BREAKS_MORE, "Is the only server of its cluster"),
+    "meta_quorum": (BREAKS_MORE, "The meta group would lose its quorum"),
+    "stream_quorum": (BREAKS_MORE, "A stream would lose its quorum"),
+    "single_replica_stream": (BREAKS_MORE, "Has the only replica of a stream"),
+    "stream_without_leader": (BREAKS_MORE, "Has a replica of a stream without a leader"),
+    "server_down": (MEND_FIRST, "A server is down"),
+    "jetstream_switched_off": (MEND_FIRST, "JetStream of a server switched itself off"),
+    "meta_leader_unknown": (MEND_FIRST, "Knows no meta leader"),
+    "route_mesh_incomplete": (MEND_FIRST, "A route between servers is missing"),
+    "meta_peer_behind": (MEND_FIRST, "A member of the meta group is not current"),
+    "stream_replica_behind": (MEND_FIRST, "A replica of a stream is not current"),
+    "consumer_without_leader": (MEND_FIRST, "A consumer has no leader"),
+    "assets_unhealthy": (MEND_FIRST, "A server calls streams or consumers unwell"),
+    "recent_restart": (WAIT, "A server started in the last five minutes"),
 }
 
 SEVERITIES = {"critical": ("critical", RED), "warning": ("warning", ORANGE), "info": ("info", BLUE)}
@@ -38,71 +43,132 @@ RESTARTS = {
 }
 
 
+def _weighed(selector, weights):
+    """The series with a reason, as the number that their reason weighs."""
+    parts = []
+    for weight in sorted(set(weights.values()), reverse=True):
+        reasons = "|".join(reason for reason, of_reason in weights.items() if of_reason == weight)
+        parts.append(f'{weight} * ({selector % reasons} == 1)')
+    return f"max by (nats_cluster, server, reason) ({' or '.join(parts)})"
+
+
 def blockers(title, width):
     """Why a server should not be restarted."""
-    if unknown := set(BLOCKERS) - rules.blockers():
-        raise Wrong(f"nats:restart_blocker:bool gives no reason {', '.join(sorted(unknown))}")
-    said = {reason: (text, None) for reason, text in BLOCKERS.items()}
+    if unlike := set(BLOCKERS) ^ rules.blockers():
+        raise Wrong(f"nats:restart_blocker:bool and the texts of its reasons differ in {', '.join(sorted(unlike))}")
     return table(
         title, width,
         about(
-            "The reasons against a restart that hold now: one with a server is about that server, one without is about "
-            "the whole cluster, whichever server it would be.",
+            "The reasons against a restart that hold now, the heaviest first: one with a server is about that server, "
+            "one without is about the whole cluster, whichever server it would be.",
             good="empty, while the verdict beside it is SAFE. Empty beside UNKNOWN means that not all is known.",
         ),
         CLUSTER_COLUMN,
-        Label("server", "Server", empty="any", width=110),
-        Label("reason", "What speaks against it", words=said),
-        Value("A", None, "max by (nats_cluster, server, reason) (nats:restart_blocker:bool<cluster>) == 1"),
-        sort=[("Server", False)],
+        Label("server", "Server", empty="any", width=100),
+        Label("reason", "What speaks against it", words={key: (text, None) for key, (_, text) in BLOCKERS.items()}),
+        Value("A", "A restart now", _weighed('nats:restart_blocker:bool<cluster,reason=~"%s">',
+                                             {key: weight for key, (weight, _) in BLOCKERS.items()}),
+              "none", WEIGHTS, width=150),
+        sort=[("A restart now", True), ("Cluster", False), ("Server", False)],
         missing="nothing that is known: see the verdict",
     )
 
 
+# The reasons of nats_tier_reason in so few words that they fit on a line: Grafana gives a row the height that the
+# reason itself needs, and not the words in its place.
+REASONS = {
+    "base": {
+        "unreachable": "No connection to the monitoring port",
+        "not_answering": "Takes connections and does not answer: it hangs",
+        "unreadable": "Answers with what is no /varz of a NATS server",
+        "starting": "Starts, and takes no clients yet",
+        "draining": "Drains for its end: lame duck mode",
+        "isolated": "Has no route to any other server",
+        "route_missing": "Has no route to some other server",
+        "slow_consumers": "Has cut slow connections in the last five minutes",
+    },
+    "persistence": {
+        "server_unreachable": "Cannot be asked: see the base tier",
+        "jsz_unavailable": "Its /jsz does not answer: a lock or a disk hangs",
+        "switched_off": "Has switched itself off: full or broken disk, no permission",
+        "draining": "Is off, because the server drains for its end",
+        "off_unclear": "Is off, and whether it should be on is not told",
+        "unverified": "Is on, and whether its streams are well is not told",
+        "no_meta_leader": "Knows no meta leader: nothing can be created or changed",
+        "recovering": "Starts, and reads its store",
+        "meta_unhealthy": "Is not current with the meta leader, or cannot write",
+        "meta_peer_behind": "Leads the meta group, and a member is away or behind",
+        "assets_unhealthy": "Calls streams or consumers unwell",
+        "stream_without_leader": "Holds a stream, and knows no leader of it",
+        "stream_replica_behind": "Leads a stream, and a replica is away or behind",
+        "consumer_without_leader": "Holds a consumer, and knows no leader of it",
+        "storage_full": "Has reached its file storage limit: streams refuse messages",
+        "messages_lost": "Has lost messages to damage of its store",
+    },
+}
+# The states that they give, from the worst on.
+WORST_FIRST = {"down": queries.DOWN, "unknown": queries.UNKNOWN, "degraded": queries.DEGRADED}
+
+
 def reasons(tier, title, width, scope="cluster"):
-    """Why a tier is in the state in which it is. In a row for a cluster, its name is above."""
-    said = {reason: (text, None) for (of, reason), text in catalog.reasons().items() if of == tier}
+    """Why a tier is in the state in which it is."""
+    states = {reason: state for (of, reason), state in catalog.reasons().items() if of == tier}
+    if unlike := set(REASONS[tier]) ^ set(states):
+        raise Wrong(f"docs/metrics.md and the texts of its reasons differ in {', '.join(sorted(unlike))}")
     return table(
         title, width,
         about(
-            f"Why servers are not well in the {tier} tier, as the exporter judges it.",
+            f"Why servers are not well in the {tier} tier, as the exporter judges it, the worst first.",
             good="empty, while the state of the tier is ok. Empty without a state means that nothing is known.",
         ),
-        CLUSTER_COLUMN if scope == "server" else dataclasses.replace(CLUSTER_COLUMN, title=None),
+        Value("A", "State", _weighed(f'nats_tier_reason<{scope},tier="{tier}",reason=~"%s">',
+                                     {reason: WORST_FIRST[state] for reason, state in states.items()}),
+              "none", STATES, width=110),
+        CLUSTER_COLUMN,
         Label("server", "Server", width=110),
-        Label("reason", "Reason", words=said),
-        Value("A", None, f'max by (nats_cluster, server, reason) (nats_tier_reason<{scope},tier="{tier}">) == 1'),
-        sort=[("Server", False)],
+        Label("reason", "Reason", words={reason: (text, None) for reason, text in REASONS[tier].items()}),
+        sort=[("State", True), ("Cluster", False), ("Server", False)],
         missing="no reason: see the state",
     )
 
 
-def firing(tier, title, width, *more):
+# Where alerts are told apart. Those on streams, consumers and routes are counted: one dead server may be thousands.
+PLACES = {
+    "base": ["server"],
+    "persistence": ["server"],
+    "exporter": ["server", "target", "endpoint", "job", "instance"],
+}
+
+
+def firing(tier, title, width):
     """The alerts of a tier that fire now."""
-    more_labels = "".join(f", {column.name}" for column in more)
     # What is about an exporter may have no cluster.
-    matcher = "" if tier != "exporter" else "|"
-    expr = f"""
-        max by (severity, alertname, restart, nats_cluster{more_labels}) (
-          ALERTS{{nats_cluster=~"$nats_cluster{matcher}",alertstate="firing",tier="{tier}"}}
-        )"""
+    matchers = 'nats_cluster=~"$nats_cluster"'
     if tier == "exporter":
-        expr = expr.replace('tier="exporter"', 'tier="exporter",alertname!="NatsAlertingWatchdog"')
+        matchers = 'nats_cluster=~"$nats_cluster|",alertname!="NatsAlertingWatchdog"'
+    places = ", ".join(f'"{label}"' for label in PLACES[tier])
+    expr = f"""
+        count by (severity, alertname, restart, nats_cluster, where) (
+          label_replace(
+            label_join(ALERTS{{{matchers},alertstate="firing",tier="{tier}"}}, "where", " ", {places}),
+            "where", "$1", "where", " *(.*?) *"
+          )
+        )"""
     runbooks = rules.runbook("NatsBaseServerDown").replace("NatsBaseServerDown", field("alertname"))
     return table(
         title, width,
         about(
-            f"Alerts of the {tier} tier that fire now, and what a restart of a NATS server would do about each. A "
-            "click on a name opens its runbook.",
+            f"Alerts of the {tier} tier that fire now, and what a restart of a NATS server would do about each. Those "
+            "about the same place, such as one for each stream, are counted. A click on a name opens its runbook.",
             good="empty, while the rules in alerts/ are loaded.",
         ),
-        Label("severity", "Severity", words=SEVERITIES, width=115),
-        Label("alertname", "Alert", width=250, link={"title": "Runbook", "url": runbooks, "targetBlank": True}),
+        Label("severity", "Severity", words=SEVERITIES, width=110),
+        Label("alertname", "Alert", width=285, link={"title": "Runbook", "url": runbooks, "targetBlank": True}),
         Label("restart", "A restart is", words=RESTARTS, width=140),
         CLUSTER_COLUMN,
-        *more,
-        Value("A", None, expr),
-        sort=[("Severity", False)],
+        Label("where", "Where", wrap=True),
+        Value("A", "Count", expr, "short", width=65),
+        sort=[("Severity", False), ("Alert", False)],
         missing="no alert fires, or the rules are not loaded",
     )
 
@@ -161,7 +227,7 @@ def leaderless_streams(width, legend, links=(), scope="cluster"):
 def streams_behind(width, legend, links=(), scope="cluster"):
     """How many streams have fewer current replicas than they should."""
     return stat(
-        "Streams with replicas behind", width,
+        "Streams lacking replicas", width,
         about(
             "Streams with fewer current replicas than they should have. Those without a leader are not among them: "
             "nobody knows of their replicas.",
@@ -192,7 +258,9 @@ def meta_leader(width, legend, links=()):
         ),
         Query("max by (nats_cluster) (nats_jetstream_meta_leader_known<cluster>) == 0", f"NO LEADER{legend}"),
         Query("max by (nats_cluster, leader) (nats_jetstream_meta_leader_info<cluster>)", f"{{{{leader}}}}{legend}"),
-        names=True, unit="none", thresholds=steps((None, RED), (1, GREEN)), missing="no meta group", links=links,
+        # Names are shown, and nothing has none.
+        Query("absent(nats_jetstream_meta_leader_known<cluster>)", "not known", thresholds=steps((None, PURPLE))),
+        names=True, unit="none", thresholds=steps((None, RED), (1, GREEN)), missing="not known", links=links,
     )
 
 

@@ -1,10 +1,10 @@
 """The persistence tier: the switch, the meta group, storage, streams, consumers. From a cluster down to a consumer."""
 
-from . import parts, rules
+from . import parts, queries, rules
 from .dashboard import Board
 from .panels import (
-    BLUE, FEW_POINTS, GREEN, NEUTRAL, NONE_WANTED, NONE_WANTED_BUT_NO_CALL, ORANGE, RED, Label, Query, Value, about,
-    field, link, series, stat, steps, table, timeline, watched,
+    BLUE, FEW_POINTS, GREEN, NEUTRAL, NONE_WANTED, NONE_WANTED_BUT_NO_CALL, ORANGE, PLAIN, RED, STATES, Label, Query,
+    Value, about, field, link, series, stat, steps, table, timeline, watched,
 )
 from .queries import CONSUMER, STREAM, among
 
@@ -30,7 +30,7 @@ def build():
         "nats-persistence",
         "JetStream: whether it is on, the meta group, storage, streams and consumers. A click on a stream or a "
         "consumer shows that one alone.",
-        ["nats_cluster", "server", "account", "stream", "consumer"],
+        ["nats_cluster", "server_matches", "server", "account", "stream_matches", "stream", "consumer"],
         tiers=["persistence"],
     )
     _meta(board)
@@ -153,11 +153,43 @@ def _meta(board):
                 alerts=["NatsJetStreamMetaElections", "NatsJetStreamMetaLeadersDisagree"],
             ),
             Query(_server("nats_jetstream_meta_is_leader<server>"), SERVER_NAME),
-            states={1: ("leads", GREEN), 0: ("follows", BLUE)}, missing="no meta group",
+            states={1: ("leads", GREEN), 0: ("follows", BLUE)}, missing="not told",
         ),
     )
     board.line(
         8,
+        table(
+            "Servers and the meta group", 14,
+            about(
+                "Whether JetStream runs on each server, and whether the server knows a meta leader. One that knows "
+                "none while the others do is cut off from the meta group, or is stuck catching up with it.",
+                good="on, a leader that is known and the same everywhere, and current.",
+                alerts=["NatsJetStreamMetaNoLeaderOnServer", "NatsJetStreamDisabledOnServer",
+                        "NatsJetStreamMetaLeadersDisagree"],
+            ),
+            parts.CLUSTER_COLUMN,
+            parts.SERVER_COLUMN,
+            Value("state", "State", queries.persistence_state(), "none", STATES, missing="no data"),
+            Value(
+                "on", "JetStream",
+                f"""
+                {_server("nats_jetstream_enabled<server>")}
+                  - on (nats_cluster, server)
+                ({_server("nats_jetstream_configured<server>")} == bool 0)
+                  or
+                {_server("nats_jetstream_enabled<server>")}""",
+                "none", {1: ("on", GREEN), 0: ("OFF", RED), -1: ("not configured", BLUE)}, missing="not told",
+            ),
+            Value("knows", "Knows the meta leader", _server("nats_jetstream_meta_leader_known<server>"), "none",
+                  {1: ("yes", GREEN), 0: ("NO", RED)}, missing="not told"),
+            Value("leads", None,
+                  "max by (nats_cluster, server, leader) (nats_jetstream_meta_leader_info<server>)"),
+            Label("leader", "Which"),
+            Value("current", "Leader calls it current", _server("nats:meta_peer_current:max<server>"), "none",
+                  {1: ("yes", GREEN), 0: ("NO", ORANGE)}, missing="not told"),
+            Value("groups", "Raft groups", _server("nats_jetstream_ha_assets<server>"), "short"),
+            sort=[("State", True), ("Server", False)],
+        ),
         table(
             "Members of the meta group", 10,
             about(
@@ -166,7 +198,7 @@ def _meta(board):
                 alerts=["NatsJetStreamMetaPeerNotCurrent", "NatsJetStreamMetaGroupIncomplete"],
             ),
             parts.CLUSTER_COLUMN,
-            Label("peer", "Member"),
+            Label("peer", "Member", width=140),
             Value("current", "Current",
                   "max by (nats_cluster, peer) (nats_jetstream_meta_peer_current<cluster>)", "none",
                   {1: ("yes", GREEN), 0: ("NO", ORANGE)}),
@@ -178,8 +210,11 @@ def _meta(board):
                   "max by (nats_cluster, peer) (nats_jetstream_meta_peer_last_seen_seconds<cluster>)"),
             sort=[("Current", False), ("Member", False)], missing="no leader that could tell",
         ),
+    )
+    board.line(
+        8,
         series(
-            "Waiting in the meta group", 7,
+            "Waiting in the meta group", 12,
             about(
                 "nats_jetstream_meta_pending_operations",
                 "Requests and questions that wait are shown where servers tell.",
@@ -192,7 +227,7 @@ def _meta(board):
             thresholds=watched("NatsJetStreamMetaBacklog"), unit="short",
         ),
         series(
-            "Raft groups", 7,
+            "Raft groups", 12,
             about(
                 "nats_jetstream_ha_assets",
                 good="below the line, and spread evenly. Many make starts and elections slow.",
@@ -216,12 +251,13 @@ def _capacity(board):
                 "What replicas use, what the limits of streams reserve, and what there may be. Time left goes by the "
                 "pace of the last six hours; without one the store does not grow.",
                 good="a share below the first limit, and more than a day left. The disk may be smaller than the "
-                     "limit, which is not seen here.",
+                     "limit, which is not seen here, and of a server whose JetStream is off nothing is known.",
                 alerts=["NatsJetStreamStorageHigh", "NatsJetStreamStorageFillingUp", "NatsJetStreamReservationFull",
                         "NatsJetStreamMemoryHigh", "NatsJetStreamVolumeNearlyFull"],
             ),
             parts.CLUSTER_COLUMN,
             parts.SERVER_COLUMN,
+            Value("state", "State", queries.persistence_state(), "none", STATES, missing="no data"),
             Value("used", "File used", _server("nats_jetstream_storage_used_bytes<server>")),
             Value("reserved", "File reserved", _server("nats_jetstream_storage_reserved_bytes<server>")),
             Value("limit", "File limit", _server("nats_jetstream_storage_limit_bytes<server>")),
@@ -235,17 +271,18 @@ def _capacity(board):
                 min by (nats_cluster, server) (
                   (nats_jetstream_storage_limit_bytes<server> - nats_jetstream_storage_used_bytes<server>)
                     / (deriv(nats_jetstream_storage_used_bytes<server>[6h]) > 0)
-                )""",
-                "dtdurations",
+                )
+                  or on (nats_cluster, server)
+                -1 + 0 * max by (nats_cluster, server) (nats_jetstream_storage_used_bytes<server>)""",
+                "dtdurations", states={-1: ("does not grow", BLUE)},
                 thresholds=steps((None, RED), (within_hours, ORANGE), (within_a_day, GREEN)),
-                missing="does not grow", missing_colour=BLUE,
             ),
             Value("memory", "Memory used", _server("nats_jetstream_memory_used_bytes<server>")),
             Value("memory_limit", "Memory limit", _server("nats_jetstream_memory_limit_bytes<server>")),
             Value("memory_share", "Memory share", _server("nats:jetstream_memory:ratio<server>"),
                   thresholds=watched("NatsJetStreamMemoryHigh")),
             Value("streams", "Replicas of streams", _server("nats_jetstream_streams<server>"), "short"),
-            sort=[("Share used", True)], missing="no JetStream",
+            sort=[("State", True), ("Share used", True)], missing="no JetStream",
         ),
     )
     board.line(
@@ -264,7 +301,7 @@ def _capacity(board):
                 alerts=["NatsJetStreamStorageHigh", "NatsJetStreamStorageFillingUp"],
             ),
             Query(_by_server("nats:jetstream_storage:ratio<server>"), SERVER_NAME),
-            thresholds=watched("NatsJetStreamStorageHigh"), maximum=1, missing="no JetStream",
+            thresholds=watched("NatsJetStreamStorageHigh"), missing="no JetStream",
         ),
         series(
             "Share of file storage reserved", 6,
@@ -274,7 +311,7 @@ def _capacity(board):
                 alerts=["NatsJetStreamReservationFull"],
             ),
             Query(_by_server("nats:jetstream_reserved:ratio<server>"), SERVER_NAME),
-            thresholds=watched("NatsJetStreamReservationFull"), maximum=1, missing="no JetStream",
+            thresholds=watched("NatsJetStreamReservationFull"), missing="no JetStream",
         ),
         series(
             "Share of memory storage", 6,
@@ -284,7 +321,7 @@ def _capacity(board):
                 alerts=["NatsJetStreamMemoryHigh"],
             ),
             Query(_by_server("nats:jetstream_memory:ratio<server>"), SERVER_NAME),
-            thresholds=watched("NatsJetStreamMemoryHigh"), maximum=1, missing="no JetStream",
+            thresholds=watched("NatsJetStreamMemoryHigh"), missing="no JetStream",
         ),
     )
 
@@ -350,6 +387,8 @@ REDELIVERED = rules.limit("NatsJetStreamConsumerRedeliveries", "warning")
 BEHIND = rules.limit("NatsJetStreamConsumerLagGrowing", "warning")
 FULL = rules.limit("NatsJetStreamStreamRejectsWrites", "warning")
 LAG = rules.limit("NatsJetStreamStreamReplicaLag", "warning")
+# In the place of a number of streams.
+NO_LIMIT = -1
 
 
 def _some(condition, known):
@@ -377,8 +416,15 @@ def _streams(board):
                 good="0.",
                 alerts=["NatsJetStreamStreamRejectsWrites"],
             ),
-            Query(_some(f"{full} > bool {FULL:g}", parts.no_streams()), "{{nats_cluster}}"),
-            unit="short", thresholds=NONE_WANTED_BUT_NO_CALL, missing="none has such a limit",
+            Query(
+                f"""
+                {_some(f"{full} > bool {FULL:g}", parts.no_streams())}
+                  or on (nats_cluster)
+                {NO_LIMIT} + 0 * max by (nats_cluster) (nats:stream_leader_seen:max<stream>)""",
+                "{{nats_cluster}}",
+            ),
+            unit="short", thresholds=NONE_WANTED_BUT_NO_CALL, states={NO_LIMIT: ("none has such a limit", BLUE)},
+            missing="no streams seen",
         ),
         stat(
             "Messages lost", 5,
@@ -411,10 +457,10 @@ def _streams(board):
     board.line(
         8,
         table(
-            "Streams in trouble", 24,
+            "Streams in trouble", 16,
             about(
                 f"Streams without a leader, with replicas that miss or are over {LAG:g} operations behind, with lost "
-                f"messages, or nearly full. Up to {IN_TROUBLE} for each.",
+                f"messages, or nearly full. Up to {IN_TROUBLE} for each; a dash is none of that kind.",
                 good="empty.",
                 alerts=["NatsJetStreamStreamLeaderless", "NatsJetStreamStreamReplicasMissing",
                         "NatsJetStreamStreamReplicaLag", "NatsJetStreamMessagesLost",
@@ -422,7 +468,7 @@ def _streams(board):
             ),
             *OF_STREAM,
             Value("leader", "Leader", _worst(f"{_stream('nats:stream_leader_seen:max<stream>')} == 0"), "none",
-                  {0: ("NONE", RED)}, missing="has one, or not asked", missing_colour=BLUE),
+                  {0: ("NONE", RED)}, missing="–", missing_colour=PLAIN),
             Value(
                 "replicas", "Replicas missing",
                 _worst(f"""
@@ -430,19 +476,42 @@ def _streams(board):
                     nats:stream_replicas_configured:max<stream> - on ({STREAM}) nats:stream_replicas_current:sum<stream>
                   ) > 0
                 """),
-                "short", thresholds=NONE_WANTED_BUT_NO_CALL, missing="none that is known", missing_colour=BLUE,
+                "short", thresholds=NONE_WANTED_BUT_NO_CALL, missing="–", missing_colour=PLAIN,
             ),
             Value("lag", "Worst replica behind by",
                   _worst(f"{_stream('nats_jetstream_stream_replica_lag_operations<stream>')} > {LAG:g}"), "short",
-                  thresholds=watched("NatsJetStreamStreamReplicaLag"), missing="less", missing_colour=BLUE),
+                  thresholds=watched("NatsJetStreamStreamReplicaLag"), missing="–", missing_colour=PLAIN),
             Value("lost", "Messages lost",
                   _worst(f"{_stream('nats_jetstream_stream_replica_lost_messages<stream>')} > 0"), "short",
-                  thresholds=watched("NatsJetStreamMessagesLost"), missing="none that is known", missing_colour=BLUE),
+                  thresholds=watched("NatsJetStreamMessagesLost"), missing="–", missing_colour=PLAIN),
             Value("full", "Share of its bytes", _worst(f"{full} > {FULL:g}"), "percentunit",
-                  thresholds=watched("NatsJetStreamStreamRejectsWrites"), missing="less, or no limit",
-                  missing_colour=BLUE),
+                  thresholds=watched("NatsJetStreamStreamRejectsWrites"), missing="–", missing_colour=PLAIN),
             sort=[("Leader", False), ("Replicas missing", True)],
             missing="no stream in trouble is seen",
+        ),
+        table(
+            "Streams that vanished", 8,
+            about(
+                "Streams that were there an hour ago and that no server reports now, with the messages that they had. "
+                f"Up to {IN_TROUBLE}. While a server is not wholly seen there are none here, because it may have them.",
+                good="empty. A stream that was deleted on purpose goes from here after an hour.",
+                alerts=["NatsJetStreamStreamVanished"],
+            ),
+            *OF_STREAM,
+            Value(
+                "A", "Messages then",
+                _worst(f"""
+                  {_stream("nats_jetstream_stream_messages<stream> offset 1h")}
+                    unless on ({STREAM})
+                  nats:stream_leader_seen:max<stream>
+                    and on (nats_cluster)
+                  nats:servers_up:sum<cluster> > 0
+                    unless on (nats_cluster)
+                  nats:jetstream_hidden:count<cluster> > 0
+                """),
+                "short", width=110,
+            ),
+            sort=[("Stream", False)], missing="none that is known",
         ),
     )
     board.line(
@@ -600,18 +669,18 @@ def _consumers(board):
             about(
                 f"Consumers that have used over {STUCK * 100:g} % of their max_ack_pending, redeliver over "
                 f"{REDELIVERED:g} messages, or have over {BEHIND:g} before them that grow in number. Up to "
-                f"{IN_TROUBLE} for each.",
+                f"{IN_TROUBLE} for each; a dash is none of that kind.",
                 good="empty.",
                 alerts=["NatsJetStreamConsumerAckStuck", "NatsJetStreamConsumerRedeliveries",
                         "NatsJetStreamConsumerLagGrowing"],
             ),
             *OF_CONSUMER,
             Value("acks", "Acks outstanding", _worst(f"{ACK_SHARE} > {STUCK:g}"), "percentunit",
-                  thresholds=watched_as(STUCK), missing="less, or no limit", missing_colour=BLUE),
+                  thresholds=watched_as(STUCK), missing="–", missing_colour=PLAIN),
             Value(
                 "redelivered", "Redelivered",
                 _worst(f"{_consumer('nats_jetstream_consumer_redelivered_messages<consumer>')} > {REDELIVERED:g}"),
-                "short", thresholds=watched_as(REDELIVERED), missing="less", missing_colour=BLUE,
+                "short", thresholds=watched_as(REDELIVERED), missing="–", missing_colour=PLAIN,
             ),
             Value(
                 "pending", "Before it, and more and more",
@@ -620,7 +689,7 @@ def _consumers(board):
                     and on ({CONSUMER})
                   {_consumer('deriv(nats_jetstream_consumer_pending_messages<consumer>[15m])')} > 0
                 """),
-                "short", thresholds=watched_as(BEHIND), missing="fewer, or not growing", missing_colour=BLUE,
+                "short", thresholds=watched_as(BEHIND), missing="–", missing_colour=PLAIN,
             ),
             sort=[("Before it, and more and more", True)],
             missing="no consumer in trouble is seen",

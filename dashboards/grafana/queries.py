@@ -2,8 +2,10 @@
 
 A selector says for which variables of the dashboard it is, between < and >, and may have further matchers:
 
-    nats_up<server>                          nats_up{nats_cluster=~"$nats_cluster",server=~"$server"}
     nats_tier_state<cluster,tier="base">     nats_tier_state{nats_cluster=~"$nats_cluster",tier="base"}
+    nats_up<server>                          nats_up{nats_cluster=~"$nats_cluster",server=~"$server",...}
+
+Where there is a server or a stream, what is typed for its name counts too.
 
 Every expression ends in labels of its own choice, never those of the scrape: numbers that only a leader knows move
 between sidecars, and two exporters of one cluster are to look like one.
@@ -35,6 +37,10 @@ SERVER = "nats_cluster, server"
 STREAM = "nats_cluster, account, stream"
 CONSUMER = "nats_cluster, account, stream, consumer"
 
+# Variables in which people type a regular expression for a part of a name. The other ones cannot take any: Grafana
+# escapes what is chosen or typed there. An empty one is true of every name.
+TYPED = {"server": "server_matches", "stream": "stream_matches"}
+
 SELECTOR = re.compile(r"([a-zA-Z_:][\w:]*)<(\w+)((?:,[^<>]*)?)>")
 NAME = re.compile(r"\b(?:nats_|nats:|process_|scrape_)[\w:]*|\b(?:up|ALERTS)\b")
 
@@ -44,6 +50,11 @@ def names(expr):
     bare = re.sub(r'"[^"]*"', "", expr)
     labels = {label for metric in catalog.metrics().values() for label in metric.labels}
     return [name for name in NAME.findall(bare) if name not in labels]
+
+
+def typed(label):
+    """The matcher for what is typed for a label."""
+    return f'{label}=~".*(?:${TYPED[label]}).*"'
 
 
 def expand(expr):
@@ -60,7 +71,9 @@ def expand(expr):
         for label in SCOPES[scope]:
             if metric and label not in metric.labels | OF_A_SCRAPE:
                 raise Wrong(f"{name} has no label {label}: {expr}")
-        return name + "{" + ",".join(f'{label}=~"${label}"' for label in SCOPES[scope]) + more + "}"
+        matchers = [f'{label}=~"${label}"' for label in SCOPES[scope]]
+        matchers += [typed(label) for label in SCOPES[scope] if label in TYPED]
+        return name + "{" + ",".join(matchers) + more + "}"
 
     return " ".join(SELECTOR.sub(selector, expr).split())
 
@@ -110,7 +123,7 @@ def persistence_state(scope="server", by=SERVER):
 
 
 # How the verdict is drawn: 0 and 1 as it is recorded.
-VERDICT_NO, VERDICT_YES, VERDICT_UNKNOWN = range(3)
+VERDICT_NO, VERDICT_YES, VERDICT_UNKNOWN, VERDICT_NO_USE = range(4)
 
 
 def verdict_of_cluster():
@@ -122,9 +135,13 @@ def verdict_of_cluster():
 
 
 def verdict_of_server(scope="server"):
-    """May this server be restarted?"""
+    """May this server be restarted? One that switched its JetStream off does no more harm, and comes up no better."""
+    verdict = f'max by ({SERVER}) (nats:restart_safe:bool<{scope},server!="">)'
+    switched_off = f'max by ({SERVER}) (nats_tier_reason<{scope},tier="persistence",reason="switched_off">)'
     return f"""
-        max by ({SERVER}) (nats:restart_safe:bool<{scope},server!="">)
+        {VERDICT_NO_USE} * ({switched_off} == 1 and on ({SERVER}) {verdict} == {VERDICT_YES})
+          or on ({SERVER})
+        {verdict}
           or on ({SERVER})
         {VERDICT_UNKNOWN} + 0 * max by ({SERVER}) (nats:server_up:max<{scope}>)"""
 

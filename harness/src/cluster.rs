@@ -79,6 +79,12 @@ impl Builder {
         self
     }
 
+    /// How many replicated streams and consumers a server may have.
+    pub fn max_ha_assets(mut self, count: u32) -> Self {
+        self.settings.max_ha_assets = Some(count);
+        self
+    }
+
     /// Puts the monitoring endpoints below a path, such as `/nats`.
     pub fn http_base_path(mut self, path: impl Into<String>) -> Self {
         path.into().trim_end_matches('/').clone_into(&mut self.settings.http_base_path);
@@ -88,6 +94,12 @@ impl Builder {
     /// Monitoring over HTTPS instead of HTTP. The harness itself accepts any certificate.
     pub fn monitor_tls(mut self, files: MonitorTls) -> Self {
         self.settings.monitor_tls = Some(files);
+        self
+    }
+
+    /// How much memory the servers try to get along with, such as `512MiB`.
+    pub fn memory_limit(mut self, size: impl Into<String>) -> Self {
+        self.settings.memory_limit = Some(size.into());
         self
     }
 

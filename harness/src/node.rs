@@ -188,19 +188,32 @@ impl Node {
             config_text(&self.settings, &state.name, &state.max_file, ports, &self.peers, &store);
         let config = self.dir.join("nats.conf");
         fs::write(&config, text).map_err(Error::file("cannot write", &config))?;
-        let arguments = [OsStr::new("-c"), config.as_os_str()];
+        let limit = self.settings.memory_limit.as_ref().map(|limit| format!("GOMEMLIMIT={limit}"));
+        // `env` is replaced by the server, which keeps its process id.
+        let program = if limit.is_some() { Path::new("env") } else { &self.binary };
+        let mut arguments: Vec<&OsStr> = Vec::new();
+        if let Some(limit) = &limit {
+            arguments.extend([OsStr::new(limit), self.binary.as_os_str()]);
+        }
+        arguments.extend([OsStr::new("-c"), config.as_os_str()]);
         let process = match state.store_size {
-            None => Process::start(&self.binary, arguments, &self.log_path())?,
-            Some(bytes) => self.start_with_store(&arguments, &store, bytes)?,
+            None => Process::start(program, arguments, &self.log_path())?,
+            Some(bytes) => self.start_with_store(program, &arguments, &store, bytes)?,
         };
         state.process = Some(process);
         state.frozen = false;
         Ok(())
     }
 
-    fn start_with_store(&self, arguments: &[&OsStr], store: &Path, bytes: u64) -> Result<Process> {
+    fn start_with_store(
+        &self,
+        program: &Path,
+        arguments: &[&OsStr],
+        store: &Path,
+        bytes: u64,
+    ) -> Result<Process> {
         crate::process::check_namespaces(store)?;
-        Process::start_with_store(&self.binary, arguments, &self.log_path(), store, bytes)
+        Process::start_with_store(program, arguments, &self.log_path(), store, bytes)
     }
 
     pub(crate) async fn wait_monitor(&self) -> Result<()> {

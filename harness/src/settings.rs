@@ -59,10 +59,13 @@ pub(crate) struct Settings {
     pub(crate) server_names: bool,
     pub(crate) max_mem: String,
     pub(crate) max_file: String,
+    pub(crate) max_ha_assets: Option<u32>,
     pub(crate) http_base_path: String,
     pub(crate) monitor_tls: Option<MonitorTls>,
     pub(crate) store_sizes: HashMap<usize, u64>,
     pub(crate) extra_config: String,
+    /// The variable GOMEMLIMIT of the servers.
+    pub(crate) memory_limit: Option<String>,
     /// Routes pass through gates, so that servers can be cut off from each other.
     pub(crate) gates: bool,
 }
@@ -79,10 +82,12 @@ impl Settings {
             server_names: true,
             max_mem: "128MB".to_owned(),
             max_file: "512MB".to_owned(),
+            max_ha_assets: None,
             http_base_path: String::new(),
             monitor_tls: None,
             store_sizes: HashMap::new(),
             extra_config: String::new(),
+            memory_limit: None,
             gates: false,
         }
     }
@@ -127,11 +132,14 @@ pub(crate) fn config_text(
         line(format_args!("http_base_path: {:?}", settings.http_base_path));
     }
     if settings.jetstream {
+        let assets = settings.max_ha_assets;
+        let limits = assets.map(|assets| format!(", limits: {{ max_ha_assets: {assets} }}"));
         line(format_args!(
-            "jetstream {{ store_dir: \"{}\", max_mem: {}, max_file: {} }}",
+            "jetstream {{ store_dir: \"{}\", max_mem: {}, max_file: {}{} }}",
             store.display(),
             settings.max_mem,
-            max_file
+            max_file,
+            limits.unwrap_or_default()
         ));
     }
     if settings.nodes > 1 {

@@ -136,7 +136,11 @@ fn errors(samples: &Samples, endpoint: &str, reason: &str) -> f64 {
 }
 
 /// What the endpoint of a healthy server says, changed.
-fn changed(monitor: &Monitor, route: Route, change: impl FnOnce(&mut Value)) -> Behaviour {
+pub(crate) fn changed(
+    monitor: &Monitor,
+    route: Route,
+    change: impl FnOnce(&mut Value),
+) -> Behaviour {
     let target = match route {
         Route::Varz => "/varz",
         Route::Routez => "/routez",

@@ -4,20 +4,14 @@ use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nats_harness::{Cluster, MonitorTls, newest};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::server::WebPkiClientVerifier;
-use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
+use super::support::authority::Authority;
 use super::support::exporter::Exporter;
 use super::support::model::Model;
 use super::support::monitor::{Behaviour, Monitor, Route, Setup};
@@ -413,61 +407,13 @@ async fn a_compressed_answer_has_the_same_text() {
     assert!(body.len() < plain.len() / 2);
 }
 
-/// A private authority and what it signed, as files.
-struct Authority {
-    folder: TempDir,
-    issuer: CertifiedIssuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut parameters = CertificateParams::new(Vec::new()).expect("parameters");
-        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().expect("a key");
-        let issuer = CertifiedIssuer::self_signed(parameters, key).expect("an authority");
-        let folder = folder();
-        write(&folder, "ca.pem", &issuer.pem());
-        Self { folder, issuer }
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// Signs a certificate for `host`, into `NAME.pem` and `NAME.key`.
-    fn sign(&self, name: &str, host: &str) -> (PathBuf, PathBuf) {
-        let key = KeyPair::generate().expect("a key");
-        let parameters = CertificateParams::new(vec![host.to_owned()]).expect("parameters");
-        let certificate = parameters.signed_by(&key, &self.issuer).expect("a certificate");
-        write(&self.folder, &format!("{name}.key"), &key.serialize_pem());
-        write(&self.folder, &format!("{name}.pem"), &certificate.pem());
-        (self.file(&format!("{name}.pem")), self.file(&format!("{name}.key")))
-    }
-
-    /// A server with a certificate for `host` that wants one of its clients, signed by us.
-    fn acceptor(&self, host: &str) -> TlsAcceptor {
-        nats_exporter::nats::client::install_crypto_provider();
-        let (certificate, key) = self.sign("server", host);
-        let chain = vec![CertificateDer::from_pem_file(certificate).expect("a certificate")];
-        let key = PrivateKeyDer::from_pem_file(key).expect("a key");
-        let mut roots = RootCertStore::empty();
-        roots.add(self.issuer.der().clone()).expect("an authority");
-        let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).build().expect("a verifier");
-        let config = ServerConfig::builder()
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(chain, key)
-            .expect("a server");
-        TlsAcceptor::from(Arc::new(config))
-    }
-}
-
 /// The configuration for one HTTPS target with these keys of its section `tls`.
 fn tls_target(authority: &Authority, url: &str, keys: &[(&str, String)]) -> PathBuf {
     let mut file = format!("targets:\n- url: \"{url}\"\n  tls:\n");
     for (key, value) in keys {
         let _ = writeln!(file, "    {key}: {value}");
     }
-    write(&authority.folder, "exporter.yaml", &file)
+    authority.write("exporter.yaml", &file)
 }
 
 async fn reason_of_varz(file: &Path) -> Option<String> {

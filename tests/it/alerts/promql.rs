@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use promql_parser::parser::token::{T_DIV, T_LAND, T_LOR, T_LUNLESS};
+use promql_parser::parser::token::{T_BOTTOMK, T_DIV, T_LAND, T_LOR, T_LUNLESS, T_TOPK};
 use promql_parser::parser::{
     AggregateExpr, BinaryExpr, Call, Expr, LabelModifier, VectorMatchCardinality, VectorSelector,
 };
@@ -132,6 +132,8 @@ fn of_selector(selector: &VectorSelector, series: &Series) -> BTreeSet<String> {
 fn of_aggregate(aggregate: &AggregateExpr, series: &Series) -> BTreeSet<String> {
     let inner = labels(&aggregate.expr, series);
     match &aggregate.modifier {
+        // These choose series and change none.
+        _ if [T_TOPK, T_BOTTOMK].contains(&aggregate.op.id()) => inner,
         None => BTreeSet::new(),
         Some(LabelModifier::Include(by)) => {
             for label in &by.labels {
@@ -186,15 +188,18 @@ fn of_binary(binary: &BinaryExpr, series: &Series) -> BTreeSet<String> {
 }
 
 fn of_call(call: &Call, series: &Series) -> BTreeSet<String> {
+    let text = |at: usize| match &*call.args.args[at] {
+        Expr::StringLiteral(text) => text.val.clone(),
+        other => panic!("{other} is no text"),
+    };
     match call.func.name {
         "absent" | "vector" | "time" | "scalar" => BTreeSet::new(),
-        "label_replace" => {
+        name @ ("label_replace" | "label_join") => {
             let mut found = labels(&call.args.args[0], series);
-            let text = |at: usize| match &*call.args.args[at] {
-                Expr::StringLiteral(text) => text.val.clone(),
-                other => panic!("{other} is no text"),
-            };
-            assert!(found.contains(&text(3)), "there is no {} in {call}", text(3));
+            let sources = if name == "label_replace" { 3..4 } else { 3..call.args.args.len() };
+            for source in sources.map(text) {
+                assert!(found.contains(&source), "there is no {source} in {call}");
+            }
             found.insert(text(1));
             found
         }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "it is a part of tests, which may panic")]
 
+pub(crate) mod authority;
 pub(crate) mod exporter;
 pub(crate) mod model;
 pub(crate) mod monitor;
