@@ -38,7 +38,9 @@ static BARE: LazyLock<Vec<u8>> = LazyLock::new(|| answer("/jsz?consumers=true"))
 static FULL: LazyLock<Vec<u8>> = LazyLock::new(|| answer("/jsz?consumers=true&config=true"));
 
 static CONFIG: LazyLock<Arc<Config>> = LazyLock::new(|| {
-    let flags = clap::Parser::parse_from(["nats-exporter", "--limits.series-per-target=0"]);
+    let cli: nats_exporter::cli::Cli =
+        clap::Parser::parse_from(["nats-exporter", "--limits.series-per-target=0"]);
+    let flags = cli.flags;
     let none = std::iter::empty::<(String, String)>();
     Arc::new(Config::load(&flags, none).expect("the flags are valid"))
 });

@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser};
+use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::settings::{Fallback, SETTINGS, Setting, Shape};
 
@@ -41,26 +42,122 @@ n1,http://127.0.0.1:8222; they replace all configured targets \
 const FILE_HELP: &str =
     "Configuration file, YAML or TOML by its extension [env: NATS_EXPORTER_CONFIG_FILE]";
 
-/// What was written on the command line.
+const CHECK_ABOUT: &str =
+    "Ask all servers once: which layer is broken, and may a server be restarted?";
+
+const CHECK_HELP: &str = "\
+Exit codes:
+  0  every server may be restarted, one at a time, and nothing is wrong
+  1  the check itself failed
+  2  the flags or the configuration are wrong
+  3  every server may be restarted, and something is wrong
+  4  at least one server should not be restarted now
+  5  it cannot be told: something was not seen
+`check restart` tells the same of one server.
+
+One address is enough: the other servers of its cluster are looked for at the same monitoring port.";
+
+const RESTART_ABOUT: &str = "Say whether one server may be restarted, and wait until it may";
+
+/// The command line.
 // No `Debug`: a target may carry a password.
-#[derive(Clone, Default, Parser)]
+#[derive(Clone, Parser)]
 #[command(name = "nats-exporter", version, about = ABOUT, long_about = None, after_help = after_help())]
-pub struct Flags {
-    /// Servers to ask instead of the configured ones.
-    #[arg(value_name = "TARGET_URL", help = TARGETS_HELP)]
-    pub targets: Vec<String>,
-    /// The configuration file.
-    #[arg(long = "config.file", value_name = "FILE", help = FILE_HELP)]
-    pub config_file: Option<PathBuf>,
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Cli {
     /// Say whether the configuration is valid, and exit: 0 if it is, 2 if not
     #[arg(long = "config.check")]
     pub config_check: bool,
     /// List every metric that the exporter can show, and exit
     #[arg(long = "list-metrics")]
     pub list_metrics: bool,
+    /// What was written of the configuration.
+    #[command(flatten)]
+    pub flags: Flags,
+    /// What to do instead of answering scrapes.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What to do instead of answering scrapes.
+#[derive(Clone, Subcommand)]
+pub enum Command {
+    /// Ask all servers once.
+    #[command(about = CHECK_ABOUT, after_help = CHECK_HELP, args_conflicts_with_subcommands = true)]
+    Check {
+        /// What to ask, and how to say it.
+        #[command(flatten)]
+        check: CheckFlags,
+        /// About one server.
+        #[command(subcommand)]
+        command: Option<CheckCommand>,
+    },
+}
+
+/// What to check of one server.
+#[derive(Clone, Subcommand)]
+pub enum CheckCommand {
+    /// May it be restarted?
+    #[command(about = RESTART_ABOUT)]
+    Restart {
+        /// The server's name
+        #[arg(long, value_name = "NAME")]
+        server: String,
+        /// Ask again until the server may be restarted, but not longer than this
+        #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, default_value = "0s")]
+        wait: Duration,
+        /// What to ask, and how to say it.
+        #[command(flatten)]
+        check: CheckFlags,
+    },
+}
+
+/// What a check asks, and how it says what it found.
+#[derive(Clone, Args)]
+pub struct CheckFlags {
+    /// The form of the output
+    #[arg(long, value_enum, value_name = "FORM", default_value = "text")]
+    pub output: Output,
+    /// Ask only the targets, and do not look for other servers of their clusters
+    #[arg(long)]
+    pub no_discovery: bool,
+    /// The monitoring port of servers that are found [default: that of the target that knows them]
+    #[arg(long, value_name = "PORT")]
+    pub monitoring_port: Option<u16>,
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub sources: Sources,
+}
+
+/// The form of what a check writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people
+    Text,
+    /// One JSON document, described in docs/check.md
+    Json,
+}
+
+/// What was written of the configuration.
+#[derive(Clone, Default, Args)]
+pub struct Flags {
+    /// Whom to ask.
+    #[command(flatten)]
+    pub sources: Sources,
     /// The flags of the list of settings.
     #[command(flatten)]
     pub settings: SettingFlags,
+}
+
+/// Where the configuration comes from.
+#[derive(Clone, Default, Args)]
+pub struct Sources {
+    /// Servers to ask instead of the configured ones.
+    #[arg(value_name = "TARGET_URL", help = TARGETS_HELP)]
+    pub targets: Vec<String>,
+    /// The configuration file.
+    #[arg(long = "config.file", value_name = "FILE", help = FILE_HELP)]
+    pub config_file: Option<PathBuf>,
 }
 
 /// The flags that set something, one for each row of [`SETTINGS`] that has a flag.
@@ -78,11 +175,11 @@ impl SettingFlags {
 }
 
 impl Args for SettingFlags {
-    fn augment_args(command: Command) -> Command {
+    fn augment_args(command: clap::Command) -> clap::Command {
         command.args(SETTINGS.iter().filter_map(argument))
     }
 
-    fn augment_args_for_update(command: Command) -> Command {
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
         Self::augment_args(command)
     }
 }

@@ -176,6 +176,12 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// Whether everything is shown.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.include.is_empty() && self.exclude.is_empty()
+    }
+
     /// Whether `name` is shown.
     #[must_use]
     pub fn allows(&self, name: &str) -> bool {

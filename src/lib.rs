@@ -8,6 +8,7 @@
 pub mod assets;
 pub mod background;
 pub mod catalog;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod detail;
@@ -18,6 +19,8 @@ pub mod flight;
 pub mod memory;
 pub mod nats;
 pub mod probe;
+pub mod report;
+pub mod restart;
 pub mod scrape;
 pub mod settings;
 pub mod snapshot;

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser as _;
-use nats_exporter::cli::Flags;
-use nats_exporter::config::{Config, process_environment};
+use nats_exporter::check;
+use nats_exporter::cli::{Cli, Command};
+use nats_exporter::config::{Config, ConfigError, process_environment};
 use nats_exporter::exporter::Exporter;
 use nats_exporter::web::Server;
 use nats_exporter::{docs, telemetry};
@@ -19,15 +20,18 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 const BAD_CONFIGURATION: u8 = 2;
 
 fn main() -> ExitCode {
-    let flags = Flags::parse();
-    if flags.list_metrics {
+    let Cli { config_check, list_metrics, flags, command } = Cli::parse();
+    if list_metrics {
         return print(&docs::list());
+    }
+    if let Some(Command::Check { check, command }) = command {
+        return run(check::run(check::Question::new(check, command)));
     }
     let config = match Config::load(&flags, process_environment()) {
         Ok(config) => config,
         Err(error) => return fail(BAD_CONFIGURATION, &error),
     };
-    if flags.config_check {
+    if config_check {
         return print("the configuration is valid\n");
     }
     if let Err(error) = telemetry::init(&config.log) {
@@ -38,17 +42,24 @@ fn main() -> ExitCode {
         Ok(exporter) => Arc::new(exporter),
         Err(error) => return fail(BAD_CONFIGURATION, &error),
     };
+    run(async { serve(exporter).await.map(|()| ExitCode::SUCCESS) })
+}
+
+/// Runs to the end; a request that hangs does not hold the exit.
+fn run<F>(main: F) -> ExitCode
+where
+    F: Future<Output = Result<ExitCode, Box<dyn std::error::Error>>>,
+{
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(1, &error),
     };
-    let result = runtime.block_on(serve(exporter));
-    // A request that hangs must not hold the exit.
+    let result = runtime.block_on(main);
     runtime.shutdown_background();
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(1, error.as_ref()),
-    }
+    result.unwrap_or_else(|error| {
+        let is_config = error.downcast_ref::<ConfigError>().is_some();
+        fail(if is_config { BAD_CONFIGURATION } else { 1 }, error.as_ref())
+    })
 }
 
 /// Listens until a signal ends it.

@@ -24,7 +24,8 @@ pub(super) struct Named {
 
 /// The file that the flag names, or else the variable.
 pub(super) fn file(flags: &Flags, environment: &Environment) -> Option<Named> {
-    let from_flag = flags.config_file.clone().map(|path| Named { path, by: "--config.file" });
+    let from_flag =
+        flags.sources.config_file.clone().map(|path| Named { path, by: "--config.file" });
     from_flag.or_else(|| {
         let path = environment.get(FILE_VARIABLE).filter(|path| !path.is_empty())?;
         Some(Named { path: path.into(), by: FILE_VARIABLE })
@@ -95,7 +96,7 @@ fn reason(error: config::ConfigError) -> String {
 
 fn from_flags(setting: &Setting, flags: &Flags) -> Option<Value> {
     if let Shape::Targets = setting.shape {
-        let given = Some(&flags.targets).filter(|targets| !targets.is_empty())?;
+        let given = Some(&flags.sources.targets).filter(|targets| !targets.is_empty())?;
         return Some(list("argument TARGET_URL", given.iter().map(String::as_str)));
     }
     let given = flags.settings.get(setting)?;

@@ -31,6 +31,8 @@ pub struct Connection {
     pub remote_id: Option<String>,
     /// From 2.9.16; equal to the id when the remote server has no configured name.
     pub remote_name: Option<String>,
+    /// The address that the remote server has here.
+    pub ip: Option<String>,
     #[serde(deserialize_with = "instant")]
     pub start: Option<Timestamp>,
     #[serde(deserialize_with = "duration_text")]
@@ -58,7 +60,6 @@ impl Body for Routez {
         "num_routes",
         "routes.*.did_solicit",
         "routes.*.is_configured",
-        "routes.*.ip",
         "routes.*.port",
         "routes.*.last_activity",
         "routes.*.uptime",

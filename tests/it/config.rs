@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
-use nats_exporter::cli::Flags;
+use nats_exporter::cli::Cli;
 use nats_exporter::config::{Config, ConfigError, Detail, LogFormat};
 use nats_exporter::settings::{FILE_VARIABLE, Fallback, SETTINGS, Setting, Shape};
 use secrecy::ExposeSecret;
@@ -20,7 +20,7 @@ const DOCUMENT: &str = "docs/configuration.md";
 /// Loads with these arguments and variables, each written `NAME=value`.
 fn load(arguments: &[&str], variables: &[&str]) -> Result<Config, ConfigError> {
     let arguments = [&["nats-exporter"], arguments].concat();
-    let flags = Flags::try_parse_from(arguments).unwrap_or_else(|error| panic!("{error}"));
+    let flags = Cli::try_parse_from(arguments).unwrap_or_else(|error| panic!("{error}")).flags;
     let pair =
         |variable: &&str| variable.split_once('=').map(|(n, v)| (n.to_owned(), v.to_owned()));
     Config::load(&flags, variables.iter().filter_map(pair))
@@ -350,8 +350,8 @@ fn every_setting_is_read_from_its_variable() {
 
 #[test]
 fn the_help_tells_every_flag() {
-    Flags::command().debug_assert();
-    let help = Flags::command().render_help().to_string();
+    Cli::command().debug_assert();
+    let help = Cli::command().render_help().to_string();
     let words: Vec<&str> = help.split_whitespace().collect();
     let help = words.join(" ");
     for setting in SETTINGS.iter().filter(|setting| setting.flag.is_some()) {

@@ -130,7 +130,8 @@ const ID: &str = "NTHEONLYONE";
 const OWN_NAME: &str = "n\"1\\";
 
 fn config() -> Config {
-    let flags = clap::Parser::parse_from(["nats-exporter"]);
+    let cli: nats_exporter::cli::Cli = clap::Parser::parse_from(["nats-exporter"]);
+    let flags = cli.flags;
     let none = std::iter::empty::<(String, String)>();
     let mut config = Config::load(&flags, none).expect("the defaults are valid");
     config.jetstream.stream_metadata_labels = vec!["team".to_owned(), "cost center".to_owned()];
