@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::cli::{CheckCommand, CheckFlags, Flags, Output};
-use crate::config::{Config, Detail, Filter, process_environment};
+use crate::config::{Config, Detail, Filter, Target, process_environment};
 use crate::exporter::{Exporter, ScrapeRequest};
 use crate::report::{Report, Server};
 use crate::restart::Answer;
@@ -161,12 +161,32 @@ impl Asker {
         if self.discovers {
             let found = discover::targets(&scrape, &self.config, self.monitoring_port);
             if !found.is_empty() {
-                self.config.targets.extend(found);
-                self.exporter = exporter(&self.config)?;
-                scrape = self.scrape().await?;
+                let guesses = found.iter().filter(|found| found.is_guess);
+                let guesses: Vec<String> = guesses.map(|found| found.target.name.clone()).collect();
+                self.config.targets.extend(found.into_iter().map(|found| found.target));
+                scrape = self.ask_anew().await?;
+                let answers = |target: &Target| {
+                    scrape
+                        .snapshots
+                        .iter()
+                        .any(|s| s.target == target.name && s.base.varz().is_some())
+                };
+                let targets = self.config.targets.len();
+                self.config
+                    .targets
+                    .retain(|target| !guesses.contains(&target.name) || answers(target));
+                if self.config.targets.len() < targets {
+                    scrape = self.ask_anew().await?;
+                }
             }
         }
         Ok(Report::new(&scrape))
+    }
+
+    /// Asks all targets, after they have changed.
+    async fn ask_anew(&mut self) -> Result<Scrape, Box<dyn Error>> {
+        self.exporter = exporter(&self.config)?;
+        self.scrape().await
     }
 
     async fn scrape(&self) -> Result<Scrape, Box<dyn Error>> {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use self::advice::Advice;
-use crate::restart::{self, Answer, Restart, Scope, uptime_seconds};
+use crate::restart::{self, Answer, Note, Restart, Scope, uptime_seconds};
 use crate::scrape::Scrape;
 use crate::snapshot::Snapshot;
 use crate::verdict::{BaseReason, PersistenceReason, State, Verdict};
@@ -118,6 +118,8 @@ pub struct Why {
 pub struct MayRestart {
     /// `safe`, `unsafe` or `unknown`.
     pub answer: &'static str,
+    /// What a restart is good for, where that is not plain.
+    pub note: Option<&'static str>,
     /// What is against it.
     pub reasons: Vec<Against>,
 }
@@ -278,5 +280,9 @@ fn may_restart(restart: &Restart) -> MayRestart {
             names: reason.subjects.iter().take(NAMED).cloned().collect(),
         }
     });
-    MayRestart { answer: restart.answer().as_str(), reasons: against.collect() }
+    MayRestart {
+        answer: restart.answer().as_str(),
+        note: restart.note.map(Note::as_str),
+        reasons: against.collect(),
+    }
 }

@@ -83,18 +83,42 @@ blockers! {
     AssetsUnhealthy "assets_unhealthy" Cluster "another server calls streams or consumers unwell";
 }
 
+/// What a restart is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Note {
+    /// The server is down: to start it costs nothing.
+    IsDown,
+    /// The server has switched its JetStream off.
+    MendsNothing,
+}
+
+impl Note {
+    /// The sentence for it, without its stop.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::IsDown => "it is down, and to start it costs nothing",
+            Self::MendsNothing => {
+                "a restart mends nothing before the cause is gone: its JetStream has switched itself off"
+            }
+        }
+    }
+}
+
 /// A reason against stopping a server, and what it is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason {
     /// Which.
     pub blocker: Blocker,
-    /// Names of streams (`ACCOUNT/STREAM`, without `$G/`) or servers, sorted; may be empty.
+    /// Names of streams (`ACCOUNT/STREAM`, without `$G/`), or of servers in the order of the configuration.
     pub subjects: Vec<String>,
 }
 
 /// Whether a server may be stopped, and why not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restart {
+    /// What a restart is good for, where that is not plain.
+    pub note: Option<Note>,
     /// What speaks against it.
     pub against: Vec<Reason>,
     /// What was not seen and could speak against it: one sentence each.
@@ -113,9 +137,9 @@ impl Restart {
     }
 
     fn add(&mut self, blocker: Blocker, subjects: impl IntoIterator<Item = String>) {
-        let subjects: BTreeSet<String> = subjects.into_iter().collect();
+        let subjects: Vec<String> = subjects.into_iter().collect();
         if !subjects.is_empty() {
-            self.against.push(Reason { blocker, subjects: subjects.into_iter().collect() });
+            self.against.push(Reason { blocker, subjects });
         }
     }
 }
@@ -205,6 +229,12 @@ struct View<'s> {
 /// The server's own name, by which others know it; nothing while it never answered.
 fn own_name(snapshot: &Snapshot) -> Option<&str> {
     Some(&snapshot.learned.as_ref()?.server_name)
+}
+
+/// Whether a reason for the state of the persistence tier holds.
+fn says(snapshot: &Snapshot, reason: &'static str) -> bool {
+    let verdict = snapshot.persistence.as_ref().and_then(|p| p.verdict.as_ref());
+    verdict.is_some_and(|verdict| verdict.reasons.contains(&(reason, true)))
 }
 
 fn stream_label(account: &str, stream: &str) -> String {
@@ -373,13 +403,18 @@ impl<'s> View<'s> {
     }
 
     fn judge_server(&self, at: usize, snapshot: &Snapshot, unseen: &[String]) -> Restart {
-        let mut restart = Restart { against: Vec::new(), unseen: unseen.to_vec() };
+        let mut restart = Restart { note: None, against: Vec::new(), unseen: unseen.to_vec() };
         if self.is_down(snapshot) {
-            // It has stopped already: to start it costs nothing.
-            return restart;
+            return Restart { note: Some(Note::IsDown), against: Vec::new(), unseen: Vec::new() };
+        }
+        if says(snapshot, "switched_off") {
+            restart.note = Some(Note::MendsNothing);
         }
         self.judge_own(at, snapshot, &mut restart);
-        self.judge_others(at, snapshot, &mut restart);
+        // One that does not answer need not stay because of others; whether it may go is not known anyway.
+        if snapshot.base.varz().is_some() {
+            self.judge_others(at, snapshot, &mut restart);
+        }
         restart.against.sort_by_key(|reason| reason.blocker);
         restart
     }
@@ -437,10 +472,6 @@ impl<'s> View<'s> {
             uptime_seconds(s).is_some_and(|t| t < RECENT.as_secs_f64())
         };
         restart.add(Blocker::RecentRestart, self.servers().filter(is_new).map(label));
-        let says = |s: &Snapshot, reason: &str| {
-            let verdict = s.persistence.as_ref().and_then(|p| p.verdict.as_ref());
-            verdict.is_some_and(|verdict| verdict.reasons.contains(&(reason, true)))
-        };
         for (blocker, reason) in [
             (Blocker::JetstreamSwitchedOff, "switched_off"),
             (Blocker::AssetsUnhealthy, "assets_unhealthy"),

@@ -9,6 +9,8 @@ mod alerts;
 mod broken;
 #[path = "it/catalog.rs"]
 mod catalog;
+#[path = "it/check.rs"]
+mod check;
 #[path = "it/config.rs"]
 mod config;
 #[path = "it/dashboards.rs"]

@@ -1,16 +1,29 @@
 //! Finds the other servers of a cluster by the routes to them.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+
+use reqwest::Url;
 
 use crate::config::{Config, Target};
+use crate::nats::routez::Routez;
 use crate::scrape::Scrape;
+use crate::snapshot::Snapshot;
 
-/// Targets for servers that have a route to one that was asked, and were not asked themselves.
+/// A server that was found.
+pub(super) struct Found {
+    /// How to ask it.
+    pub(super) target: Target,
+    /// Whether the address is only where a connection came from, which need not be the server's own. Then silence there
+    /// says nothing; the server is missed by its name.
+    pub(super) is_guess: bool,
+}
+
+/// Targets for servers of the same clusters that were not asked: the hosts of the configured routes, by name as they are
+/// written there, and the addresses of servers that have a route and another name than all that were asked.
 ///
 /// They are asked as the target that knows them is: with its scheme, path, credentials and certificates, at its port or
 /// at `port`. An address that is asked already is not asked twice, whatever answers there.
-pub(super) fn targets(scrape: &Scrape, config: &Config, port: Option<u16>) -> Vec<Target> {
+pub(super) fn targets(scrape: &Scrape, config: &Config, port: Option<u16>) -> Vec<Found> {
     let names: BTreeSet<&str> = scrape
         .snapshots
         .iter()
@@ -18,29 +31,46 @@ pub(super) fn targets(scrape: &Scrape, config: &Config, port: Option<u16>) -> Ve
         .collect();
     let mut asked: BTreeSet<String> = config.targets.iter().map(Target::address).collect();
     let mut found = Vec::new();
-    for snapshot in &scrape.snapshots {
-        let Some(known_by) = config.targets.iter().find(|target| target.name == snapshot.target)
-        else {
-            continue;
-        };
-        let routes = snapshot.base.routez().into_iter().flat_map(|routez| &routez.routes);
-        for route in routes {
-            let is_known = route.remote_name.as_deref().is_some_and(|name| names.contains(name));
-            let address: Option<IpAddr> = route.ip.as_deref().and_then(|ip| ip.parse().ok());
-            if let Some(address) = address.filter(|_| !is_known)
-                && let Some(target) = at(known_by, address, port)
-                && asked.insert(target.address())
-            {
-                found.push(target);
+    for snapshot in scrape.snapshots.iter().filter(|snapshot| knows_more(snapshot, &names)) {
+        let known_by = config.targets.iter().find(|target| target.name == snapshot.target);
+        for (host, is_guess) in hosts(snapshot, &names) {
+            let target = known_by.and_then(|known_by| at(known_by, &host, port));
+            if let Some(target) = target.filter(|target| asked.insert(target.address())) {
+                found.push(Found { target, is_guess });
             }
         }
     }
     found
 }
 
-fn at(known_by: &Target, address: IpAddr, port: Option<u16>) -> Option<Target> {
+/// Whether the server has or misses routes to servers that were not asked.
+fn knows_more(snapshot: &Snapshot, names: &BTreeSet<&str>) -> bool {
+    let remotes = snapshot.base.routez().map(|routez| routez.remotes().into_keys().collect());
+    let remotes: BTreeSet<&str> = remotes.unwrap_or_default();
+    let connected = snapshot.base.routez().map_or(0, Routez::peers);
+    let expected = snapshot.base.peers.as_ref().map_or(0, |peers| peers.expected);
+    !remotes.is_subset(names) || connected.max(expected) >= names.len() as u64
+}
+
+/// Hosts, and whether each is a guess.
+fn hosts(snapshot: &Snapshot, names: &BTreeSet<&str>) -> Vec<(String, bool)> {
+    let configured = snapshot.base.varz().into_iter().flat_map(|varz| &varz.cluster.urls);
+    // What is written there is host and port.
+    let host = |url: &String| {
+        Some((Url::parse(&format!("nats-route://{url}")).ok()?.host_str()?.to_owned(), false))
+    };
+    let is_asked = |name: &Option<String>| name.as_deref().is_some_and(|name| names.contains(name));
+    let routes = snapshot.base.routez().into_iter().flat_map(|routez| &routez.routes);
+    let strangers = routes.filter(|route| !is_asked(&route.remote_name));
+    let addresses = strangers.filter_map(|route| Some((route.ip.clone()?, true)));
+    configured.filter_map(host).chain(addresses).collect()
+}
+
+fn at(known_by: &Target, host: &str, port: Option<u16>) -> Option<Target> {
     let mut target = known_by.clone();
-    target.url.set_ip_host(address).ok()?;
+    let is_v6 = host.contains(':') && !host.starts_with('[');
+    let host = if is_v6 { format!("[{host}]") } else { host.to_owned() };
+    target.url.set_host(Some(&host)).ok()?;
     if port.is_some() {
         target.url.set_port(port).ok()?;
     }

@@ -104,11 +104,13 @@ fn write_server(text: &mut String, server: &Server, widths: [usize; 4]) {
         facts_of(server),
         answer(server.restart.answer)
     );
-    let own: Vec<String> = server.restart.of("server").map(against).collect();
-    if !own.is_empty() {
-        let _ = write!(text, ": {}", own.join("; "));
-    } else if !server.restart.reasons.is_empty() {
-        text.push_str(": see below");
+    let mut why: Vec<String> = server.restart.of("server").map(against).collect();
+    if why.is_empty() && !server.restart.reasons.is_empty() {
+        why.push("see below".to_owned());
+    }
+    why.extend(server.restart.note.map(str::to_owned));
+    if !why.is_empty() {
+        let _ = write!(text, ": {}", why.join("; "));
     }
     text.push('\n');
 }

@@ -1,0 +1,327 @@
+//! `nats-exporter check`: what it says of recorded servers, word for word, and how it finds and waits for real ones.
+//!
+//! `UPDATE=1 cargo test` rewrites `tests/golden/check`. Read the difference before it is committed.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nats_harness::{Account, Cluster, Port, Process, nats_server, newest};
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::support::replay::{FIXTURES, Recorded, Recording, Replay};
+
+/// What a check wrote, and how it ended.
+struct Checked {
+    text: String,
+    errors: String,
+    code: i32,
+}
+
+async fn check<S: AsRef<str>>(arguments: &[S]) -> Checked {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nats-exporter"));
+    let arguments = arguments.iter().map(|argument| argument.as_ref().to_owned());
+    command.arg("check").args(arguments).kill_on_drop(true);
+    let output = tokio::time::timeout(Duration::from_secs(90), command.output()).await;
+    let output = output.expect("it ends").unwrap();
+    Checked {
+        text: String::from_utf8(output.stdout).unwrap(),
+        errors: String::from_utf8(output.stderr).unwrap(),
+        code: output.status.code().expect("no signal"),
+    }
+}
+
+/// A recording of a server that was started long before: who recorded it did so at once.
+fn older(recording: Recording) -> Recording {
+    let Recording::Answers(mut answers) = recording else { return recording };
+    if let Some(varz) = answers.get_mut("varz")
+        && let Ok(mut body) = serde_json::from_slice::<Value>(&varz.body)
+    {
+        body["start"] = "2026-01-01T00:00:00Z".into();
+        *varz = Recorded { status: varz.status, body: body.to_string().into() };
+    }
+    Recording::Answers(answers)
+}
+
+/// The servers of a recorded scene, with their names.
+fn servers(scene: &str) -> Vec<(String, Replay)> {
+    let recordings = Recording::servers(&Path::new(FIXTURES).join(scene)).into_iter();
+    recordings.map(|(name, recording)| (name, Replay::start(older(recording)))).collect()
+}
+
+/// Without what differs from run to run: ports and uptimes.
+fn steady(text: &str, servers: &[(String, Replay)]) -> String {
+    let mut text = text.to_owned();
+    for (name, server) in servers {
+        text = text.replace(&format!("127.0.0.1:{}", server.port()), &format!("ADDRESS-OF-{name}"));
+    }
+    text
+}
+
+/// Scenes, and the code with which a check of them ends.
+const SCENES: [(&str, i32); 22] = [
+    ("2.9.10/jetstream-cluster3", 4),
+    ("2.10.26/jetstream-cluster3", 4),
+    ("2.15.1/jetstream-cluster3", 4),
+    ("2.15.1/core-single", 4),
+    ("2.15.1/jetstream-single", 4),
+    ("2.10.26/disk-full/during", 4),
+    ("2.15.1/disk-full/during", 4),
+    ("2.10.26/one-node-killed/during", 4),
+    ("2.15.1/one-node-killed/during", 4),
+    ("2.10.26/two-nodes-killed/during", 4),
+    ("2.15.1/two-nodes-killed/during", 4),
+    ("2.15.1/two-nodes-killed/survivor-restarted", 4),
+    ("2.10.26/process-frozen/during", 4),
+    ("2.15.1/process-frozen/during", 4),
+    ("2.15.1/partition-reset/during", 4),
+    ("2.15.1/lame-duck/during", 4),
+    ("2.15.1/max-file-exceeded/during", 4),
+    ("2.15.1/slow-consumer/during", 0),
+    ("2.15.1/store-unwritable/during", 4),
+    ("2.10.26/store-deleted/during", 4),
+    ("2.15.1/single-stream-corrupted-probe", 4),
+    ("2.14.6/supercluster-leaf", 4),
+];
+
+#[tokio::test]
+async fn recorded_servers_are_described_word_for_word() {
+    let mut wrong = String::new();
+    for (scene, code) in SCENES {
+        let servers = servers(scene);
+        let arguments = servers.iter().map(|(_, server)| server.url());
+        let arguments: Vec<_> =
+            std::iter::once("--no-discovery".to_owned()).chain(arguments).collect();
+        let checked = check(&arguments).await;
+        let text = format!("{}code {}\n", steady(&checked.text, &servers), checked.code);
+        let file = PathBuf::from("tests/golden/check").join(scene.replace('/', "-") + ".txt");
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(&file, &text).unwrap();
+        }
+        let expected = std::fs::read_to_string(&file).unwrap_or_default();
+        if text != expected || checked.code != code {
+            let _ =
+                write!(wrong, "{}: {code} expected\n{text}{}\n", file.display(), checked.errors);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// The paths of all fields of a document.
+fn paths(value: &Value, path: &str, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                paths(value, format!("{path}.{name}").trim_start_matches('.'), found);
+            }
+        }
+        Value::Array(items) => {
+            for item in items {
+                paths(item, &format!("{path}[]"), found);
+            }
+        }
+        _ => {
+            found.insert(path.to_owned());
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_document_for_machines_is_described() {
+    let described = std::fs::read_to_string("docs/check.md").unwrap();
+    let mut all = BTreeSet::new();
+    for scene in
+        ["2.10.26/disk-full/during", "2.10.26/two-nodes-killed/during", "2.15.1/core-single"]
+    {
+        let servers = servers(scene);
+        let mut arguments = vec!["--no-discovery".to_owned(), "--output=json".to_owned()];
+        arguments.extend(servers.iter().map(|(_, server)| server.url()));
+        let checked = check(&arguments).await;
+        let document: Value = serde_json::from_str(&checked.text).unwrap();
+        assert_eq!(document["schema"], 1);
+        paths(&document, "", &mut all);
+    }
+    // Both tiers have the same fields.
+    let all: BTreeSet<String> = all
+        .into_iter()
+        .map(|path| path.replace("servers[].persistence.", "servers[].base."))
+        .collect();
+    assert!(all.len() > 30, "{all:?}");
+    for path in &all {
+        assert!(described.contains(&format!("| `{path}` |")), "{path} is not in docs/check.md");
+    }
+}
+
+#[test]
+fn the_reasons_are_described_and_are_those_of_the_rules() {
+    let described = std::fs::read_to_string("docs/check.md").unwrap();
+    let rules = nats_harness::rules::read("recording.rules.yml").unwrap();
+    let rules = rules.groups.into_iter().flat_map(|group| group.rules);
+    let of_rules: BTreeSet<String> = rules
+        .filter(|rule| rule.record.as_deref() == Some("nats:restart_blocker:bool"))
+        .map(|rule| rule.labels["reason"].clone())
+        .collect();
+    let mut own = BTreeSet::new();
+    for blocker in nats_exporter::restart::Blocker::ALL {
+        let (reason, _, meaning) = blocker.describe();
+        let mut letters = meaning.chars();
+        let sentence = letters.next().unwrap().to_uppercase().to_string() + letters.as_str() + ".";
+        assert!(
+            described.contains(&format!("| `{reason}` | {sentence} |")),
+            "{reason}: {sentence}"
+        );
+        own.insert(reason.to_owned());
+    }
+    assert_eq!(own, of_rules);
+}
+
+/// Colours are for terminals; whoever reads through a pipe gets plain text, and may stop reading.
+#[tokio::test]
+async fn colours_are_for_terminals() {
+    let servers = servers("2.15.1/core-single");
+    let url = servers[0].1.url();
+    let program = env!("CARGO_BIN_EXE_nats-exporter");
+    let run = async |command: String, variables: &[(&str, &str)]| {
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(command).envs(variables.iter().copied()).env_remove("NO_COLOR");
+        shell.envs(variables.iter().copied()).env("TERM", "xterm");
+        String::from_utf8(shell.output().await.unwrap().stdout).unwrap()
+    };
+    let check = format!("{program} check --no-discovery {url}");
+    let terminal = run(format!("script -qec '{check}' /dev/null"), &[]).await;
+    assert!(terminal.contains("\u{1b}[") && terminal.contains("UNSAFE"), "{terminal}");
+    let terminal = run(format!("script -qec '{check}' /dev/null"), &[("NO_COLOR", "1")]).await;
+    assert!(!terminal.contains('\u{1b}') && terminal.contains("UNSAFE"), "{terminal}");
+    let pipe = run(format!("{check} | cat"), &[]).await;
+    assert!(!pipe.contains('\u{1b}') && pipe.contains("UNSAFE"), "{pipe}");
+    let pipe = run(format!("{{ {check}; echo $? >&2; }} 2>&1 | true; echo well"), &[]).await;
+    assert_eq!(pipe, "well\n");
+}
+
+#[tokio::test]
+async fn mistakes_are_told_and_end_with_two() {
+    let checked = check(&["--config.file=missing.yaml"]).await;
+    assert_eq!(checked.code, 2, "{}", checked.errors);
+    assert!(checked.errors.contains("missing.yaml"), "{}", checked.errors);
+    let checked = check(&["ftp://127.0.0.1"]).await;
+    assert_eq!(checked.code, 2, "{}", checked.errors);
+    let checked = check(&["restart", "http://127.0.0.1:1"]).await;
+    assert_eq!(checked.code, 2, "{}", checked.errors);
+    let checked = check(&["restart", "--server=n7", "http://127.0.0.1:1"]).await;
+    assert_eq!(checked.code, 5, "{}", checked.errors);
+    assert!(checked.text.contains("No server called n7 was seen"), "{}", checked.text);
+}
+
+/// Three servers at addresses of their own with one monitoring port, as pods have them.
+struct Pods {
+    _processes: Vec<Process>,
+    _ports: Vec<Port>,
+    monitoring: u16,
+    _dir: tempfile::TempDir,
+}
+
+impl Pods {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let ports: Vec<Port> = (0..3).map(|_| Port::any().unwrap()).collect();
+        let [client, route, monitoring] = [0, 1, 2].map(|at| ports[at].number());
+        let binary = nats_server(newest()).unwrap();
+        let host = |number: usize| format!("127.0.0.{}", number + 1);
+        let routes: Vec<String> =
+            (1..=3).map(|n| format!("\"nats-route://{}:{route}\"", host(n))).collect();
+        let start = |number: usize| {
+            let (own, store) = (host(number), dir.path().join(format!("js{number}")));
+            let config = format!(
+                "server_name: n{number}\nlisten: \"{own}:{client}\"\nhttp: \"{own}:{monitoring}\"\n\
+                 jetstream {{ store_dir: \"{}\" }}\n\
+                 cluster {{ name: C1, listen: \"{own}:{route}\", routes: [{}] }}\n",
+                store.display(),
+                routes.join(", ")
+            );
+            let file = dir.path().join(format!("n{number}.conf"));
+            std::fs::write(&file, config).unwrap();
+            let log = dir.path().join(format!("n{number}.log"));
+            Process::start(&binary, [Path::new("-c"), &file], &log).unwrap()
+        };
+        Self { _processes: (1..=3).map(start).collect(), _ports: ports, monitoring, _dir: dir }
+    }
+}
+
+#[tokio::test]
+async fn one_address_is_enough() {
+    let pods = Pods::start();
+    let one = format!("http://127.0.0.2:{}", pods.monitoring);
+    let end = std::time::Instant::now() + Duration::from_secs(60);
+    // Until the meta group is complete.
+    let document = loop {
+        let checked = check(&["--output=json", &one]).await;
+        let document: Value = serde_json::from_str(&checked.text).unwrap();
+        let cluster = &document["clusters"][0];
+        if cluster["meta"]["current"] == 3 && cluster["unseen"].as_array().unwrap().is_empty() {
+            break document;
+        }
+        assert!(std::time::Instant::now() < end, "{document:#}");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    };
+    let servers = document["clusters"][0]["servers"].as_array().unwrap();
+    let names: BTreeSet<&str> =
+        servers.iter().filter_map(|server| server["name"].as_str()).collect();
+    assert_eq!(names, ["n1", "n2", "n3"].into(), "{document:#}");
+    let alone = check(&["--no-discovery", &one]).await;
+    assert!(
+        alone.text.contains("n3 is a server of the cluster and was not seen"),
+        "{}",
+        alone.text
+    );
+    // Where nobody listens at the port that is told, the servers are missed.
+    let other = check(&["--monitoring-port=1", &one]).await;
+    assert!(
+        other.text.contains("127.0.0.1:1") || other.text.contains("127.0.0.3:1"),
+        "{}",
+        other.text
+    );
+    assert_ne!(other.code, 0);
+}
+
+/// The server that has to wait is the one whose neighbour is away.
+#[tokio::test]
+async fn a_restart_is_waited_for() {
+    let cluster = Cluster::builder(newest()).nodes(3).jetstream(true).start().await.unwrap();
+    let client = cluster.client(Account::App, 0).await.unwrap();
+    let make = client.request("$JS.API.STREAM.CREATE.S", r#"{"name":"S","num_replicas":3}"#.into());
+    make.await.unwrap();
+    let mut arguments: Vec<String> =
+        ["restart", "--server=n1", "--wait=3s", "--no-discovery"].map(str::to_owned).into();
+    arguments.extend(cluster.monitor_urls());
+    let checked = check(&arguments).await;
+    // It started just now, so the answer cannot be yes within the time.
+    assert_eq!(checked.code, 4, "{}{}", checked.text, checked.errors);
+    assert!(checked.errors.contains("waiting: n1: "), "{}", checked.errors);
+    assert!(
+        checked.text.contains("  n1  ") && !checked.text.contains("  n2  "),
+        "{}",
+        checked.text
+    );
+}
+
+/// A recorded server becomes free to go while somebody waits for it.
+#[tokio::test]
+async fn a_wait_ends_with_the_reason() {
+    let mut servers = servers("2.15.1/slow-consumer/during");
+    let recordings = Recording::servers(&Path::new(FIXTURES).join("2.15.1/slow-consumer/during"));
+    servers[2].1.play(Recording::Refuses).await;
+    let mut arguments: Vec<String> =
+        ["restart", "--server=n1", "--wait=60s", "--no-discovery"].map(str::to_owned).into();
+    arguments.extend(servers.iter().map(|(_, server)| server.url()));
+    let waiting = tokio::spawn(async move { check(&arguments).await });
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(!waiting.is_finished());
+    let name = servers[2].0.clone();
+    servers[2].1.play(older(recordings[&name].clone())).await;
+    let checked = waiting.await.unwrap();
+    assert_eq!(checked.code, 0, "{}{}", checked.text, checked.errors);
+    assert!(checked.errors.contains("another server is down"), "{}", checked.errors);
+}
