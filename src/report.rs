@@ -5,6 +5,7 @@
 //! it from [`advice`].
 
 pub mod advice;
+pub mod words;
 
 use std::time::SystemTime;
 
