@@ -62,7 +62,7 @@ async fn a_cluster_that_is_well_and_then_misses_a_server() {
         &[
             // All servers are new, and nothing else is against it.
             "DO NOT RESTART Cluster C1",
-            "Nothing is broken, but not every server can be spared",
+            "Nothing is broken, but a restart would be a risk now",
             "Base tier: core messaging OK on 3 of 3",
             "Persistence tier: JetStream OK on 3 of 3",
             &leads,

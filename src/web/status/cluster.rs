@@ -24,9 +24,9 @@ pub(super) fn write_cluster(
     number: usize,
 ) -> fmt::Result {
     writeln!(f, "<section aria-labelledby=\"cluster-{number}\">")?;
-    write!(f, "<h2 id=\"cluster-{number}\">{} ", sign::of_cluster(cluster))?;
+    write!(f, "<h2 id=\"cluster-{number}\">{} <span>", sign::of_cluster(cluster))?;
     write_name(f, cluster)?;
-    writeln!(f, "</h2>\n<p>{}</p>", summary(cluster))?;
+    writeln!(f, "</span></h2>\n<p>{}</p>", summary(cluster))?;
     f.write_str("<div class=\"layers\">\n")?;
     write_base(f, cluster)?;
     write_persistence(f, cluster)?;
@@ -49,7 +49,7 @@ fn summary(cluster: &Cluster) -> &'static str {
         }
         "safe" => "A restart breaks nothing more. Whether it helps: see what to do first.",
         "unsafe" if nothing_is_wrong => {
-            "Nothing is broken, but not every server can be spared: see the table."
+            "Nothing is broken, but a restart would be a risk now: see below why."
         }
         "unsafe" => "A restart can make it worse. The table says of each server whether it would.",
         _ => "Not everything was seen that could be against a restart: see the list below.",

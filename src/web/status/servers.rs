@@ -13,9 +13,9 @@ use crate::report::{Against, Cluster, Server, Tier};
 
 /// The table of a cluster's servers. `number` is its place on the page.
 pub(super) fn write_table(f: &mut Formatter<'_>, cluster: &Cluster, number: usize) -> fmt::Result {
-    f.write_str("<table role=\"table\">\n<caption>Servers: ")?;
+    f.write_str("<table role=\"table\">\n<caption>")?;
     write_name(f, cluster)?;
-    f.write_str("</caption>\n")?;
+    f.write_str(": its servers</caption>\n")?;
     f.write_str(HEAD)?;
     cluster.servers.iter().try_for_each(|server| write_row(f, server, number))?;
     f.write_str("</tbody>\n</table>\n")
@@ -95,7 +95,7 @@ fn write_restart(f: &mut Formatter<'_>, server: &Server, number: usize) -> fmt::
     let own: Vec<&Against> = server.restart.of("server").collect();
     write_list(f, &own, |f, against| write_against(f, against))?;
     if server.restart.of("cluster").next().is_some() {
-        write!(f, "<p><a href=\"#why-{number}\">What is wrong elsewhere</a> is against it.</p>")?;
+        write!(f, "<p><a href=\"#why-{number}\">What is said above</a> is against it.</p>")?;
     } else if server.restart.answer == "unknown" {
         write!(f, "<p><a href=\"#why-{number}\">What was not seen</a> could be against it.</p>")?;
     }

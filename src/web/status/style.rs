@@ -6,7 +6,7 @@ pub(in crate::web) const SHEET: &str = include_str!("style.css");
 /// What the page may do: nothing but to look as [`SHEET`] says, which is known by its hash. No
 /// scripts, nothing from elsewhere, nobody to frame it.
 pub(in crate::web) const POLICY: &str = "default-src 'none'; \
-     style-src 'sha256-vMjyqe5pLC6o9xZq3eGvrLf5JWc3monp68P0AGM0U9o='; \
+     style-src 'sha256-Lx6xITOtsfvvnQ4QMp/GY9z4NymI91RDhv/E6YV9+5k='; \
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 #[cfg(test)]

@@ -154,7 +154,7 @@ fn a_cluster_in_trouble_says_what_to_do_and_what_not_before_it_lists_the_servers
             "Not seen, and could be against it n3 was not seen",
             "DOWN switched_off What it means.",
             "SAFE, BUT NO CURE YET A restart breaks nothing more and mends nothing before the cause",
-            "DO NOT RESTART it would hurt ( ORDERS and 2 more ) What is wrong elsewhere",
+            "DO NOT RESTART it would hurt ( ORDERS and 2 more ) What is said above",
         ],
     );
     assert_eq!(read(&page).matches("n1 and 2 more").count(), 1, "once for the cluster");
