@@ -108,7 +108,7 @@ fn write_trouble(
         Some(trouble) => write_advice(f, trouble),
         None if state == "ok" => f.write_str("<p>Nothing is wrong.</p>\n"),
         // Such as a persistence tier that cannot be seen because its server is down.
-        None => f.write_str("<p>What is to be done is said of the other tier.</p>\n"),
+        None => f.write_str("<p>This follows from the other tier: begin there.</p>\n"),
     }
 }
 

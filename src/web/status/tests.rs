@@ -192,7 +192,7 @@ fn a_server_that_is_down_may_be_started() {
     one_down.advice.troubles = vec![trouble("base", "n2 is down")];
     (one_down.base, one_down.persistence) = ("down", Some("unknown"));
     let page = shown(vec![one_down]);
-    says(&page, &["What is to be done is said of the other tier.", "SAFE TO START It does not"]);
+    says(&page, &["This follows from the other tier: begin there.", "SAFE TO START It does not"]);
     assert!(page.contains("<strong class=\"sign hollow\">SAFE - one"), "{page}");
 
     let mut all_down = cluster("C1", vec![down]);
