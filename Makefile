@@ -13,7 +13,7 @@ BENCH_ARGS ?=
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help setup fetch demo test drills bench parts golden docs alerts dashboards fmt lint deny advisories doc clean
+.PHONY: help setup fetch demo test drills bench parts golden docs alerts dashboards pictures fmt lint deny advisories doc clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,10 @@ golden: ## Writes the golden expositions and expected messages anew, to be revie
 
 docs: ## Writes docs/metrics.md and the table of docs/configuration.md anew
 	UPDATE=1 cargo test --test it -- catalog:: config::
+
+pictures: setup ## Draws the status page in every state: needs Chromium and six minutes, PICTURES=DIR keeps them
+	@tools/fetch nats-server >/dev/null
+	cargo test --test it -- --ignored status::pictures
 
 dashboards: ## Writes the dashboards anew from their code
 	dashboards/generate

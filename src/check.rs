@@ -1,7 +1,7 @@
 //! `nats-exporter check`: asks all servers once, and says which layer is broken and whether a server may be restarted.
 //!
-//! It asks as a scrape does, without what the configuration leaves out. [`text`] writes for people; the JSON form is the
-//! [`Report`](crate::report::Report) itself.
+//! It asks as a scrape does, without what the configuration leaves out. `text` writes for people; the JSON form is the
+//! [`Report`] itself.
 
 mod discover;
 mod text;

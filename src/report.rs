@@ -1,10 +1,11 @@
 //! What a person on call has to know of all servers, put into words.
 //!
 //! Made from one scrape of both tiers; the check command and the page show it. States and reasons come from
-//! [`verdict`](crate::verdict), whether a server may be stopped from [`restart`](crate::restart), and what to do about
+//! [`verdict`](crate::verdict), whether a server may be stopped from [`restart`], and what to do about
 //! it from [`advice`].
 
 pub mod advice;
+pub mod words;
 
 use std::time::SystemTime;
 

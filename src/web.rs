@@ -1,4 +1,4 @@
-//! What Prometheus, probes and people see: `/metrics`, `/probe`, a plain page,
+//! What Prometheus, probes and people see: `/metrics`, `/probe`, a status page,
 //! health, readiness and reload, over HTTP/1.
 //!
 //! [`Server`] joins the two halves: `server` has the connections, `routes` has

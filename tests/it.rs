@@ -31,5 +31,7 @@ mod program;
 mod prometheus;
 #[path = "it/real_server.rs"]
 mod real_server;
+#[path = "it/status.rs"]
+mod status;
 #[path = "it/support/mod.rs"]
 mod support;

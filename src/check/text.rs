@@ -1,10 +1,10 @@
 //! A report for people: a line for each server, and below what to do about the cluster.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 
+use crate::report::words::{capital, duration, shown};
 use crate::report::{Against, Cluster, Report, Server, Tier};
 
 const BOLD: Style = Style::new().bold();
@@ -177,18 +177,6 @@ fn facts_of(server: &Server) -> String {
     facts.join(", ")
 }
 
-/// The two largest units of it.
-fn duration(seconds: f64) -> String {
-    let seconds = Duration::try_from_secs_f64(seconds).unwrap_or_default().as_secs();
-    let units = [(86_400, "d"), (3600, "h"), (60, "m"), (1, "s")];
-    let largest = units.iter().position(|(unit, _)| seconds >= *unit).unwrap_or(units.len() - 1);
-    let mut text = format!("{}{}", seconds / units[largest].0, units[largest].1);
-    if let Some((unit, name)) = units.get(largest + 1) {
-        let _ = write!(text, "{}{name}", seconds % units[largest].0 / unit);
-    }
-    text
-}
-
 fn style_of(state: &str) -> Style {
     match state {
         "ok" | "safe" => GOOD,
@@ -208,48 +196,4 @@ fn state(state: &str) -> String {
 fn answer(answer: &str) -> String {
     let style = style_of(answer);
     format!("{style}{}{style:#}", answer.to_uppercase())
-}
-
-fn capital(word: &str) -> String {
-    let mut letters = word.chars();
-    letters
-        .next()
-        .map(|first| first.to_uppercase().collect::<String>() + letters.as_str())
-        .unwrap_or_default()
-}
-
-/// Names are the users' data: what would steer a terminal or turn its text around is shown as an escape.
-fn shown(name: &str) -> String {
-    let steers = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    name.chars().fold(String::with_capacity(name.len()), |mut text, c| {
-        if steers(c) {
-            text.extend(c.escape_unicode());
-        } else {
-            text.push(c);
-        }
-        text
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_have_two_units() {
-        for (seconds, text) in
-            [(0.4, "0s"), (59.0, "59s"), (61.0, "1m1s"), (3600.0, "1h0m"), (200_000.0, "2d7h")]
-        {
-            assert_eq!(duration(seconds), text);
-        }
-    }
-
-    #[test]
-    fn names_steer_no_terminal() {
-        assert_eq!(shown("a\u{1b}[2Jb\n\u{202e}c"), "a\\u{1b}[2Jb\\u{a}\\u{202e}c");
-        assert_eq!(shown("żółć 🦀"), "żółć 🦀");
-    }
 }

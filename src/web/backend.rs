@@ -8,10 +8,11 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::deadline::Allowance;
-use crate::background::Ended;
+use crate::background::{self, Ended};
 use crate::exporter::{Exporter, ScrapeRequest};
 use crate::exposition::Format;
 use crate::exposition::packed::Packed;
+use crate::report::Report;
 use crate::scrape::{Scrape, Selection};
 
 /// The part of the configuration that the routes follow; asked anew for each request.
@@ -55,6 +56,9 @@ pub(super) trait Backend: Send + Sync + 'static {
         format: Format,
     ) -> impl Future<Output = Result<Vec<Arc<Packed>>, Ended>> + Send;
 
+    /// What a person has to know of a scrape of both tiers. Fails only by a defect.
+    fn report(&self, scrape: Self::Scrape) -> impl Future<Output = Result<Report, Ended>> + Send;
+
     /// The current settings.
     fn settings(&self) -> Settings;
 
@@ -83,6 +87,11 @@ impl Backend for Exporter {
 
     async fn write(&self, scrape: Scrape, format: Format) -> Result<Vec<Arc<Packed>>, Ended> {
         Self::write(self, scrape, format).await
+    }
+
+    async fn report(&self, scrape: Scrape) -> Result<Report, Ended> {
+        // All streams of all servers are gone through, and dropped.
+        background::run("report", move || Report::new(&scrape)).await
     }
 
     fn settings(&self) -> Settings {

@@ -10,11 +10,6 @@ use super::body::Pieces;
 /// An answer, ready to be sent.
 pub(super) type Reply = Response<Pieces>;
 
-/// The page needs nothing but itself: no scripts, no styles, nobody to frame it.
-const NOTHING_ALLOWED: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-);
-
 /// A body of the given type.
 pub(super) fn ok(content_type: &'static str, body: Pieces) -> Reply {
     let mut reply = Response::new(body);
@@ -34,9 +29,9 @@ pub(super) fn text(status: StatusCode, sentences: impl Into<String>) -> Reply {
     reply
 }
 
-/// A page for browsers.
-pub(super) fn html(page: String) -> Reply {
+/// A page for browsers, and what they may do for it.
+pub(super) fn html(page: String, policy: &'static str) -> Reply {
     let mut reply = ok("text/html; charset=utf-8", Pieces::new(page));
-    reply.headers_mut().insert(CONTENT_SECURITY_POLICY, NOTHING_ALLOWED);
+    reply.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     reply
 }

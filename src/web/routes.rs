@@ -2,6 +2,7 @@
 //! says no. Nothing here knows about sockets.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::header::{ALLOW, CONTENT_ENCODING, HeaderValue, RETRY_AFTER, VARY};
 use hyper::http::request::Parts;
@@ -19,6 +20,11 @@ use super::query::{self, QueryError};
 use super::reply::{self, Reply};
 use super::status;
 use crate::scrape::Selection;
+use crate::tier::Tier;
+
+/// How long the page waits for what servers say. Trouble of the persistence tier must not delay it:
+/// a server that is well has answered long before, and that one has not is what the page then says.
+const PAGE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// What can be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +107,7 @@ impl<B: Backend> Routes<B> {
         }
         let query = head.uri.query().unwrap_or_default();
         match route {
-            Route::Page => reply::html(status::page(&self.backend.targets())),
+            Route::Page => self.page(head, query, arrived).await,
             Route::Metrics => match query::metrics(query) {
                 Ok(selection) => self.scrape(head, selection, None, arrived).await,
                 Err(error) => self.bad_query(&error),
@@ -115,6 +121,30 @@ impl<B: Backend> Routes<B> {
             Route::Healthy => reply::text(StatusCode::OK, "The exporter is alive."),
             Route::Ready => self.ready(),
             Route::Reload => self.reload(head).await,
+        }
+    }
+
+    async fn page(&self, head: &Parts, query: &str, arrived: Instant) -> Reply {
+        let settings = self.backend.settings();
+        let Some(_permit) = self.in_flight.enter(settings.max_requests) else {
+            return too_many(settings.max_requests);
+        };
+        let both = Selection {
+            tiers: [Tier::Base, Tier::Persistence].into_iter().collect(),
+            topics: None,
+        };
+        let deadline = arrived + PAGE_PATIENCE.min(settings.allowance.timeout);
+        let scrape = match self.backend.scrape(both, None, deadline).await {
+            Ok(scrape) => scrape,
+            Err(unknown_target) => return broken(head, &unknown_target),
+        };
+        match self.backend.report(scrape).await {
+            Ok(report) => {
+                let holds = query == status::HOLD;
+                let page = status::page(&report, &self.backend.targets(), holds);
+                reply::html(page, status::style::POLICY)
+            }
+            Err(error) => broken(head, &error.to_string()),
         }
     }
 

@@ -1,132 +1,124 @@
-//! The plain page at `/`: what this is, and where everything else is.
+//! The page at `/`: which layer is broken, would a restart make it worse, and where everything
+//! else is.
 //!
-//! One document without scripts, styles or anything from elsewhere, so that it
-//! works in every browser and under the strictest content security policy.
+//! It shows a [`Report`] and decides nothing. One document that needs no scripts and nothing from
+//! elsewhere, so that it works in every browser; it loads itself again. The text says everything,
+//! and the [style] sheet makes it quick to see.
+
+mod cluster;
+mod escaped;
+mod servers;
+mod sign;
+pub(super) mod style;
+#[cfg(test)]
+mod tests;
 
 use std::fmt::{self, Display, Formatter};
 
+use self::cluster::write_cluster;
+use self::escaped::{Escaped, Name, Probe};
+use self::servers::write_list;
 use super::backend::Shown;
+use crate::report::Report;
+use crate::report::advice::RUNBOOKS;
+use crate::report::words::moment;
 
-/// The page.
-pub(super) fn page(targets: &[Shown]) -> String {
-    Page(targets).to_string()
+/// Seconds after which the page loads itself again, unless it is told to hold still.
+const REFRESH: u32 = 15;
+
+/// The query of a page that stays as it is, for those who read slowly or have it read to them.
+pub(super) const HOLD: &str = "hold";
+
+/// The page. `holds` keeps it from loading itself again.
+pub(super) fn page(report: &Report, targets: &[Shown], holds: bool) -> String {
+    Page { report, targets, holds }.to_string()
 }
 
-struct Page<'a>(&'a [Shown]);
+struct Page<'a> {
+    report: &'a Report,
+    targets: &'a [Shown],
+    holds: bool,
+}
 
 impl Display for Page<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(HEAD)?;
-        if self.0.is_empty() {
-            f.write_str("<p>No targets are configured.</p>\n")?;
+        self.write_head(f)?;
+        f.write_str("<body>\n<header>\n<h1>NATS status</h1>\n")?;
+        self.write_age(f)?;
+        f.write_str("</header>\n<main>\n")?;
+        if self.targets.is_empty() {
+            f.write_str("<p>No targets are configured, so nobody was asked.</p>\n")?;
+        } else if self.report.clusters.is_empty() {
+            f.write_str("<p>Nothing was seen of any target; the log says why.</p>\n")?;
+        }
+        for (at, cluster) in self.report.clusters.iter().enumerate() {
+            write_cluster(f, cluster, at + 1)?;
+        }
+        f.write_str("</main>\n<footer>\n")?;
+        write_links(f, self.targets)?;
+        f.write_str("</footer>\n</body>\n</html>\n")
+    }
+}
+
+impl Page<'_> {
+    fn write_head(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+             <meta name=\"color-scheme\" content=\"light dark\">\n",
+        )?;
+        if !self.holds {
+            writeln!(f, "<meta http-equiv=\"refresh\" content=\"{REFRESH}\">")?;
+        }
+        f.write_str("<title>")?;
+        // So that a tab in the background tells as well.
+        if let [cluster] = self.report.clusters.as_slice() {
+            write!(f, "{}: {} - ", sign::answer(cluster.restart), Escaped(&cluster.name))?;
+        }
+        writeln!(f, "NATS status</title>\n<style>{}</style>\n</head>", style::SHEET)
+    }
+
+    fn write_age(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("<p>")?;
+        if let Some(moment) = moment(self.report.asked_at) {
+            let text = moment.replace('T', " ").replace('Z', " UTC");
+            write!(f, "The servers were asked at <time datetime=\"{moment}\">{text}</time>. ")?;
+        }
+        if self.holds {
+            f.write_str("This page holds still: <a href=\"/\">ask again</a>.</p>\n")
         } else {
-            f.write_str("<ul>\n")?;
-            self.0.iter().try_for_each(|target| write_target(f, target))?;
-            f.write_str("</ul>\n")?;
+            write!(f, "They are asked again every {REFRESH} seconds: ")?;
+            writeln!(f, "<a href=\"/?{HOLD}\">hold still</a>.</p>")
         }
-        f.write_str(TAIL)
     }
 }
 
-fn write_target(f: &mut Formatter<'_>, target: &Shown) -> fmt::Result {
-    f.write_str("<li><a href=\"/probe?target=")?;
-    // Percent-encoding leaves no character that HTML would take for its own.
-    form_urlencoded::byte_serialize(target.name.as_bytes())
-        .try_for_each(|part| f.write_str(part))?;
-    writeln!(f, "\">{}</a> at {}</li>", Escaped(&target.name), Escaped(&target.url))
-}
-
-/// Text that cannot end the element or the attribute it stands in.
-struct Escaped<'a>(&'a str);
-
-impl Display for Escaped<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let mut rest = self.0;
-        while let Some(at) = rest.find(['&', '<', '>', '"', '\'']) {
-            f.write_str(&rest[..at])?;
-            f.write_str(match rest.as_bytes()[at] {
-                b'&' => "&amp;",
-                b'<' => "&lt;",
-                b'>' => "&gt;",
-                b'"' => "&quot;",
-                _ => "&#39;",
-            })?;
-            rest = &rest[at + 1..];
-        }
-        f.write_str(rest)
+fn write_links(f: &mut Formatter<'_>, targets: &[Shown]) -> fmt::Result {
+    f.write_str(LINKS)?;
+    write!(f, "<li><a href=\"{RUNBOOKS}README.md\">Runbooks</a></li>\n</ul>\n")?;
+    if !targets.is_empty() {
+        f.write_str("<h2>Metrics of one target</h2>\n")?;
+        write_list(f, targets, |f, Shown { name, url }| {
+            write!(f, "<a href=\"{}\">{}</a> at {}", Probe(name), Name(name), Escaped(url))
+        })?;
     }
+    f.write_str(concat!(
+        "\n</nav>\n<p>nats-exporter ",
+        env!("CARGO_PKG_VERSION"),
+        ": asks NATS servers how they are and tells Prometheus.</p>\n"
+    ))
 }
 
-const HEAD: &str = r#"<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>NATS exporter</title>
-</head>
-<body>
-<main>
-<h1>NATS exporter</h1>
-<p>Asks NATS servers how they are and tells Prometheus.</p>
-<h2>Metrics</h2>
-<ul>
+const LINKS: &str = concat!(
+    r#"<nav aria-label="More">
+<h2>More</h2>
+<ul class="links">
 <li><a href="/metrics">All metrics</a></li>
-<li><a href="/metrics?tier=base">Base tier</a>: servers, clients and routes</li>
-<li><a href="/metrics?tier=persistence">Persistence tier</a>: JetStream</li>
-</ul>
-<h2>Targets</h2>
-"#;
-
-const TAIL: &str = concat!(
-    r#"<h2>The exporter</h2>
-<ul>
-<li><a href="/-/healthy">Alive</a></li>
-<li><a href="/-/ready">Ready to be scraped</a></li>
-</ul>
-</main>
-<footer>
-<p>Version "#,
-    env!("CARGO_PKG_VERSION"),
-    "</p>\n</footer>\n</body>\n</html>\n"
+<li><a href="/metrics?tier=base">Base tier</a></li>
+<li><a href="/metrics?tier=persistence">Persistence tier</a></li>
+<li><a href="/-/healthy">Exporter alive</a></li>
+<li><a href="/-/ready">Exporter ready</a></li>
+<li><a href=""#,
+    env!("CARGO_PKG_REPOSITORY"),
+    "\">Documentation</a></li>\n"
 );
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn target(name: &str, url: &str) -> Shown {
-        Shown { name: name.to_owned(), url: url.to_owned() }
-    }
-
-    #[test]
-    fn the_page_links_to_everything() {
-        let page = page(&[target("n1:8222", "http://n1:8222"), target("b&c", "http://b")]);
-        for link in [
-            "/metrics",
-            "/metrics?tier=base",
-            "/metrics?tier=persistence",
-            "/probe?target=n1%3A8222",
-            "/probe?target=b%26c",
-            "/-/healthy",
-            "/-/ready",
-        ] {
-            assert!(page.contains(&format!("href=\"{link}\"")), "no link to {link} in {page}");
-        }
-        assert!(page.contains(env!("CARGO_PKG_VERSION")));
-    }
-
-    #[test]
-    fn names_cannot_break_out() {
-        let hostile = "\"><script>alert('1')</script>&amp;";
-        let page = page(&[target(hostile, hostile)]);
-        assert!(!page.contains("<script"), "{page}");
-        let shown = "&quot;&gt;&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;amp;";
-        assert_eq!(page.matches(shown).count(), 2, "{page}");
-    }
-
-    #[test]
-    fn no_targets_is_said_in_words() {
-        assert!(page(&[]).contains("No targets are configured."));
-    }
-}

@@ -23,6 +23,7 @@ use super::server::{Limits, Listeners};
 use crate::background::{self, Ended};
 use crate::exposition::Format;
 use crate::exposition::packed::{Packed, Packer};
+use crate::report::{Report, SCHEMA};
 use crate::scrape::Selection;
 
 /// Far longer than anything here takes, on a busy machine too.
@@ -42,6 +43,8 @@ struct Fake {
     settings: Mutex<Settings>,
     ready: bool,
     reload: fn() -> Result<(), String>,
+    /// What is done when nobody is named.
+    all: &'static str,
     asked: Mutex<Vec<Asked>>,
     /// Told when a gated scrape begins.
     waiting: Notify,
@@ -61,6 +64,7 @@ impl Default for Fake {
             }),
             ready: true,
             reload: || Ok(()),
+            all: "n1",
             asked: Mutex::default(),
             waiting: Notify::new(),
             gate: Notify::new(),
@@ -92,7 +96,7 @@ impl Backend for Fake {
         target: Option<String>,
         deadline: Instant,
     ) -> Result<String, String> {
-        let name = target.clone().unwrap_or_else(|| "n1".to_owned());
+        let name = target.clone().unwrap_or_else(|| self.all.to_owned());
         self.asked.lock().unwrap().push(Asked {
             target,
             topics: selection.topics.map(|topics| topics.len()),
@@ -121,6 +125,13 @@ impl Backend for Fake {
         let mut packer = Packer::default();
         packer.write_str(&text).unwrap();
         Ok(vec![Arc::new(packer.finish())])
+    }
+
+    async fn report(&self, scrape: String) -> Result<Report, Ended> {
+        match scrape.as_str() {
+            "unwritable" => background::run("test", || panic!("asked to")).await,
+            _ => Ok(Report { schema: SCHEMA, asked_at: 0, clusters: Vec::new() }),
+        }
     }
 
     fn settings(&self) -> Settings {

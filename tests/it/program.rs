@@ -103,7 +103,11 @@ async fn without_arguments_it_asks_the_server_beside_it() {
     assert_eq!(text(&checked.stdout), "the configuration is valid\n");
     let page = Exporter::start::<&str>(&[]).get("/").await;
     assert_eq!(page.status, 200);
-    assert!(page.body.contains("127.0.0.1:8222</a> at http://127.0.0.1:8222<"), "{}", page.body);
+    assert!(
+        page.body.contains("127.0.0.1:8222</bdi></a> at http://127.0.0.1:8222<"),
+        "{}",
+        page.body
+    );
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::*;
 async fn every_path_answers_or_says_why_not() {
     let server = Running::start(Fake::default());
     let cases = [
-        ("GET /", 200, "<h1>NATS exporter</h1>"),
+        ("GET /", 200, "<h1>NATS status</h1>"),
         ("GET /metrics", 200, "Classic\nnats_server_up 1\n"),
         ("GET /metrics?tier=base", 200, "Classic\nnats_server_up 1\n"),
         ("GET /metrics?tier=core", 400, "there is no tier \"core\"; write base, "),
@@ -147,6 +147,54 @@ async fn too_many_scrapes_are_turned_away() {
     server.fake.gate.notify_one();
     assert_eq!(first.receive(false).await.status(), 200);
     assert_eq!(server.ask("GET /metrics").await.status(), 200);
+}
+
+#[tokio::test]
+async fn the_page_is_a_scrape_of_both_tiers_with_little_patience() {
+    let server = Running::start(Fake::default());
+    for (timeout, budget) in [(20, 3), (2, 2)] {
+        server.fake.settings.lock().unwrap().allowance.timeout = Duration::from_secs(timeout);
+        assert_eq!(server.ask("GET /").await.status(), 200);
+        let asked = server.fake.asked.lock().unwrap().pop().unwrap();
+        assert_eq!((asked.target, asked.topics), (None, None));
+        assert!(asked.budget <= Duration::from_secs(budget), "{:?}", asked.budget);
+    }
+}
+
+#[tokio::test]
+async fn the_page_may_look_as_its_sheet_says_and_do_nothing_else() {
+    let server = Running::start(Fake::default());
+    let answer = server.ask("GET /").await;
+    let policy = answer.header("content-security-policy").unwrap();
+    assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
+    assert!(!policy.contains("unsafe") && !policy.contains("script"), "{policy}");
+    for (request, refreshes) in [("GET /", true), ("GET /?hold", false)] {
+        let answer = server.ask(request).await;
+        let found = answer.text().contains("http-equiv=\"refresh\" content=\"15\"");
+        assert_eq!(found, refreshes, "{request}: {}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn the_page_counts_as_a_scrape_and_fails_as_one() {
+    let server = Running::start(Fake { all: "gated", ..Fake::default() }.max_requests(1));
+    let mut first = server.connect().await;
+    first.send("GET /").await;
+    server.fake.waiting.notified().await;
+    for request in ["GET /", "GET /metrics"] {
+        let answer = server.ask(request).await;
+        assert_eq!(answer.status(), 503, "{request}");
+        assert!(answer.text().contains("1 scrapes are under way"), "{}", answer.text());
+    }
+    server.fake.gate.notify_one();
+    assert_eq!(first.receive(false).await.status(), 200);
+
+    for all in ["panics", "unwritable"] {
+        let server = Running::start(Fake { all, ..Fake::default() }.max_requests(1));
+        for _ in 0..2 {
+            assert_eq!(server.ask("GET /").await.status(), 500, "{all}");
+        }
+    }
 }
 
 #[tokio::test]
