@@ -31,3 +31,5 @@ mod prometheus;
 mod real_server;
 #[path = "it/support/mod.rs"]
 mod support;
+#[path = "it/verdicts.rs"]
+mod verdicts;
