@@ -26,14 +26,17 @@ pub(super) struct Target {
     pub(super) subject: &'static str,
 }
 
+/// A stream in memory.
+const MEMORY: &str = "MEMORY";
 /// The stream that is on every server.
 pub(super) const WIDE: &str = "FIVE";
 
-/// Makes the streams: two of one replica, three of three, and one of five, some with a consumer.
-pub(super) async fn make(cluster: &Cluster) -> Result<Vec<Target>> {
+/// Makes the streams: two of one replica, three of three, and one of five, some with a consumer. One in memory is more,
+/// for when files take nothing any more.
+pub(super) async fn make(cluster: &Cluster, with_memory: bool) -> Result<Vec<Target>> {
     let jetstream = open(cluster, 0, Duration::from_secs(5)).await?;
     let most = cluster.nodes().len();
-    let plan = [
+    let mut plan = vec![
         ("ONE-A", 1, true),
         ("ONE-B", 1, false),
         ("THREE-A", 3, true),
@@ -41,11 +44,13 @@ pub(super) async fn make(cluster: &Cluster) -> Result<Vec<Target>> {
         ("THREE-C", 3, true),
         (WIDE, 5, true),
     ];
-    for (name, replicas, has_consumer) in plan {
+    plan.extend(with_memory.then_some((MEMORY, 3, true)));
+    for (name, replicas, has_consumer) in plan.iter().copied() {
         let config = Config {
             name: name.to_owned(),
             subjects: vec![name.to_owned()],
             num_replicas: most.min(replicas),
+            storage: if name == MEMORY { StorageType::Memory } else { StorageType::File },
             ..Config::default()
         };
         let stream =
@@ -59,7 +64,7 @@ pub(super) async fn make(cluster: &Cluster) -> Result<Vec<Target>> {
             .await?;
         }
     }
-    Ok(plan.iter().map(|(name, ..)| Target { stream: name, subject: name }).collect())
+    Ok(plan.into_iter().map(|(name, ..)| Target { stream: name, subject: name }).collect())
 }
 
 /// Publishes so many bytes to a stream, until something is refused; that may be what is wanted.

@@ -46,7 +46,8 @@ pub fn document(outcomes: &[Outcome], failed: &[String]) -> String {
         "# The restart verdict against reality\n\n\
          Written by `make verdicts`; do not edit.\n\n\
          Real clusters of five servers, with two streams of one replica, three of three and one of five (all in \
-         files, four of them with a durable consumer), are brought into a state. Then, for each server: \
+         files, four of them with a durable consumer), are brought into a state. Where the files are full, there is a \
+         stream of three replicas in memory as well, so that there is something to lose. Then, for each server: \
          `nats-exporter check --output json` is asked about it, it is stopped (half of the servers in good order, \
          half killed), and a client of another server publishes to every stream with an acknowledgement, and makes \
          and deletes a stream (the meta API). What has not worked once within {} s, which is more than an election \

@@ -55,7 +55,7 @@ impl Stage {
             _ => builder,
         };
         let cluster = builder.start().await?;
-        let mut targets = assets::make(&cluster).await?;
+        let mut targets = assets::make(&cluster, state == State::MaxFile).await?;
         let mut flow = None;
         if state == State::Lagging {
             flow = Some(Flow::start(&cluster).await?);
