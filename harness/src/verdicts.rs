@@ -170,7 +170,7 @@ impl Round {
         let mut trials = Vec::new();
         for node in 0..self.servers {
             let settled = stage.settle(node).await?;
-            if !stage.cluster.node(node).is_alive() {
+            if stage.is_down(node) {
                 continue;
             }
             if let Some(trial) = self.try_server(&mut stage, node, settled).await? {

@@ -153,6 +153,11 @@ impl Stage {
         Ok(quiet && entered)
     }
 
+    /// Whether it is the server that is down in this state, so that there is nothing to stop.
+    pub(super) fn is_down(&self, node: usize) -> bool {
+        self.state == State::OneDown && self.victim == Some(node)
+    }
+
     /// What has to happen immediately before the verdict.
     pub(super) async fn last_touch(&self) -> Result<()> {
         if let (State::Recovering, Some(victim)) = (self.state, self.victim) {
