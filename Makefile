@@ -8,12 +8,15 @@ DEMO_ARGS ?=
 # More arguments for the drills, such as `--server-version 2.10.19`, or names of drills.
 DRILL_ARGS ?= --report docs/drills.md
 
+# More arguments for the stops behind verdicts, such as `--server-version 2.11.11`, or names of states.
+VERDICT_ARGS ?= --report docs/verdict.md
+
 # More arguments for the comparison, such as `--quick`, or `--without-official` where there is no Go.
 BENCH_ARGS ?=
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help setup fetch demo test drills bench parts golden docs alerts dashboards pictures fmt lint deny advisories doc clean
+.PHONY: help setup fetch demo test drills verdicts bench parts golden docs alerts dashboards pictures fmt lint deny advisories doc clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -39,6 +42,12 @@ drills: setup ## Breaks real clusters in many ways, sees who is called, and writ
 	cargo build --release --bin nats-exporter
 	cargo build -p nats-harness --bin drills
 	@$(TARGET_DIR)/debug/drills --exporter $(TARGET_DIR)/release/nats-exporter $(DRILL_ARGS)
+
+verdicts: setup ## Stops servers of real clusters after the restart verdict on them, and writes docs/verdict.md
+	@tools/fetch all >/dev/null
+	cargo build --release --bin nats-exporter
+	cargo build -p nats-harness --bin verdicts
+	@$(TARGET_DIR)/debug/verdicts --exporter $(TARGET_DIR)/release/nats-exporter $(VERDICT_ARGS)
 
 bench: setup ## Compares with the official exporter beside a real server, which needs Go, and writes docs/performance.md
 	bench/compare $(BENCH_ARGS)

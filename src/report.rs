@@ -160,16 +160,21 @@ impl MayRestart {
 }
 
 impl Cluster {
-    /// What is against stopping any server, because of another one: each reason once, in its longest form.
+    /// What is against stopping any server, because of another one: each reason once, with all that it is about.
     #[must_use]
-    pub fn against_any(&self) -> Vec<&Against> {
-        let mut all: Vec<&Against> = Vec::new();
+    pub fn against_any(&self) -> Vec<Against> {
+        let mut all: Vec<Against> = Vec::new();
         for against in self.servers.iter().flat_map(|server| server.restart.of("cluster")) {
-            match all.iter_mut().find(|other| other.reason == against.reason) {
-                Some(other) if other.count < against.count => *other = against,
-                Some(_) => {}
-                None => all.push(against),
-            }
+            let Some(known) = all.iter_mut().find(|known| known.reason == against.reason) else {
+                all.push(against.clone());
+                continue;
+            };
+            // What is wrong with a server itself is no reason against stopping that one, so each has others.
+            let more: Vec<_> =
+                against.names.iter().filter(|name| !known.names.contains(name)).cloned().collect();
+            known.names.extend(more);
+            known.count = known.count.max(against.count).max(known.names.len());
+            known.names.truncate(NAMED);
         }
         all
     }

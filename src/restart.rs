@@ -303,15 +303,27 @@ impl<'s> View<'s> {
             let wanted = config.and_then(|config| config.num_replicas).unwrap_or(1);
             streams.push(Replicas { label: stream_label(account, stream), members, wanted });
         }
+        let hides = |(_, server): (usize, &Snapshot)| {
+            if server.base.varz().is_some() {
+                unseen_of_jetstream(server).is_some()
+            } else {
+                !self.is_down(server)
+            }
+        };
+        let some_hide = self.servers().any(hides);
+        let mut leaderless = BTreeMap::new();
         for source in assets.sources.iter().filter(|source| self.places.contains(&source.at)) {
             let held = source.detail().streams();
-            let alone =
-                held.filter(|(account, held)| !led.contains(&[&*account.name, &*held.stream.name]));
+            // A leader that others name may be the server that is not seen, which is said in its place.
+            let alone = held.filter(|(account, held)| {
+                let may_be_led = some_hide && held.stream.leader_known(source.clustered);
+                !led.contains(&[&*account.name, &*held.stream.name]) && !may_be_led
+            });
             let labels =
                 alone.map(|(account, held)| stream_label(&account.name, &held.stream.name));
-            self.leaderless.insert(source.at, labels.collect());
+            leaderless.insert(source.at, labels.collect());
         }
-        self.streams = streams;
+        (self.streams, self.leaderless) = (streams, leaderless);
     }
 
     fn judge(self, name: &'s str) -> Cluster<'s> {
@@ -335,8 +347,14 @@ impl<'s> View<'s> {
         let answers = |snapshot: &Snapshot| snapshot.base.varz().is_some();
         let mut others = self.servers().filter(|(_, other)| other.target != snapshot.target);
         let by_name = own_name(snapshot).is_some_and(|name| self.reached.contains(name));
+        // Routes of servers before 2.9.16 have no names, but their number tells of one more server.
+        let answering = self.servers().filter(|(_, server)| answers(server)).count() as u64;
+        let reaches_more = |server: &Snapshot| {
+            server.base.routez().is_some_and(|routez| routez.peers() >= answering)
+        };
         !answers(snapshot)
             && !by_name
+            && !self.servers().any(|(_, server)| reaches_more(server))
             && self.places.len() > 1
             && others.all(|(_, other)| answers(other) && other.base.routez().is_some())
             && self.strangers().is_empty()
@@ -366,11 +384,15 @@ impl<'s> View<'s> {
         }
         let asked: BTreeSet<&str> = self.scrape.snapshots.iter().filter_map(own_name).collect();
         if let Some((leader, meta)) = self.meta {
-            for member in meta.others(leader).filter(|member| !asked.contains(&*member.name)) {
-                unseen.push(format!(
-                    "{} is a member of the meta group and was not seen",
-                    member.name
-                ));
+            let strange: Vec<_> =
+                meta.others(leader).filter(|member| !asked.contains(&*member.name)).collect();
+            // A server that is down and never told its name is a member by another name than its target's.
+            let is_nameless = |s: &Snapshot| own_name(s).is_none() && self.is_down(s);
+            if strange.len() > self.servers().filter(|(_, s)| is_nameless(s)).count() {
+                let sentences = strange.iter().map(|member| {
+                    format!("{} is a member of the meta group and was not seen", member.name)
+                });
+                unseen.extend(sentences);
             }
         }
         for leader in self.silent_leaders() {

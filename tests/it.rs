@@ -35,3 +35,5 @@ mod real_server;
 mod status;
 #[path = "it/support/mod.rs"]
 mod support;
+#[path = "it/verdicts.rs"]
+mod verdicts;

@@ -5,7 +5,8 @@
 //! directory, also when a test panics; the processes die with their parent as well, so nothing is
 //! left behind even by a killed test run. [`Node`] has the faults, [`workload`] the traffic, and
 //! [`synthetic`] stands for servers that are too large to be started. [`Prometheus`] and
-//! [`Alertmanager`] watch a cluster with the shipped [`rules`], and a [`drill`] sees whom they call.
+//! [`Alertmanager`] watch a cluster with the shipped [`rules`], and a [`drill`] sees whom they call;
+//! [`verdicts`] stops servers to see whether what the exporter said of them was true.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), nats_harness::Error> {
@@ -35,6 +36,7 @@ pub mod rules;
 mod settings;
 pub mod synthetic;
 mod tools;
+pub mod verdicts;
 pub mod workload;
 
 pub use alertmanager::{Alertmanager, Call};

@@ -226,7 +226,7 @@ impl Drop for Workload {
 }
 
 /// Tries until it works, and gives the last error when it does not.
-async fn patiently<T, E: std::fmt::Display>(
+pub(crate) async fn patiently<T, E: std::fmt::Display>(
     what: &str,
     attempt: impl AsyncFn() -> Result<T, E>,
 ) -> Result<T> {

@@ -78,7 +78,7 @@ fn write_cluster(text: &mut String, cluster: &Cluster, servers: &[&Server]) {
     for server in servers {
         write_server(text, server, widths);
     }
-    let against_any: Vec<String> = cluster.against_any().into_iter().map(against).collect();
+    let against_any: Vec<String> = cluster.against_any().iter().map(against).collect();
     if !against_any.is_empty() {
         let _ = writeln!(text, "{BAD}Against any restart:{BAD:#} {}.", against_any.join("; "));
     }

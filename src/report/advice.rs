@@ -54,7 +54,7 @@ pub const BASE: &[Step] = &[
     Step {
         reasons: &["unreachable", "not_answering"],
         wrong: "not answering",
-        first: "Look at its machine, pod or unit: is it gone, is it starting again and again, is it out of memory? A process that hangs: take a stack dump, then restart it.",
+        first: "Look at the machine, pod or unit: is it gone, is it starting again and again, is it out of memory? Of a process that hangs, take a stack dump before you restart it.",
         avoid: "Do not restart those that answer: they carry the clients and hold the newest copies.",
         runbook: "NatsBaseServerDown",
     },

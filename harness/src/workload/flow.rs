@@ -33,6 +33,9 @@ pub struct Flow {
 }
 
 impl Flow {
+    /// The stream, and the subject that it takes.
+    pub(crate) const STREAM: [&str; 2] = [STREAM, SUBJECT];
+
     /// Makes stream and consumer, and starts both ends at an easy pace.
     pub async fn start(cluster: &Cluster) -> Result<Self> {
         let side = Side::open(cluster, Account::App).await?;

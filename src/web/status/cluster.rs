@@ -130,7 +130,7 @@ fn write_against_any(f: &mut Formatter<'_>, cluster: &Cluster, number: usize) ->
     writeln!(f, "<div class=\"why\" id=\"why-{number}\">")?;
     if !against.is_empty() {
         f.write_str("<h3>Against a restart of any server</h3>\n")?;
-        write_list(f, &against, |f, against| write_against(f, against))?;
+        write_list(f, &against, write_against)?;
     }
     if !cluster.unseen.is_empty() {
         f.write_str("<h3>Not seen, and could be against it</h3>\n")?;
