@@ -10,7 +10,6 @@ pub mod words;
 use std::time::SystemTime;
 
 use serde::Serialize;
-use tokio::time::Instant;
 
 use self::advice::Advice;
 use crate::restart::{self, Answer, Note, Restart, Scope, uptime_seconds};
@@ -241,7 +240,7 @@ fn persistence(snapshot: &Snapshot) -> Option<&Verdict> {
 }
 
 fn server(snapshot: &Snapshot, restart: &Restart, meta_leader: Option<&str>) -> Server {
-    let detail = snapshot.persistence.as_ref().and_then(|p| p.detail.as_ref()?.as_ref().ok());
+    let detail = snapshot.persistence.as_ref().and_then(|persistence| persistence.detail());
     let name = snapshot.learned.as_ref().map(|learned| learned.server_name.as_str());
     let unknown = Verdict { state: State::Unknown, reasons: Vec::new() };
     Server {
@@ -253,8 +252,11 @@ fn server(snapshot: &Snapshot, restart: &Restart, meta_leader: Option<&str>) -> 
         base: tier(snapshot.base.verdict.as_ref().unwrap_or(&unknown), base_meaning),
         persistence: persistence(snapshot).map(|verdict| tier(verdict, persistence_meaning)),
         leads_meta: name.is_some() && name == meta_leader,
-        streams: detail.map(|reading| reading.value.streams().count() as u64),
-        streams_age_seconds: detail.map(|reading| (Instant::now() - reading.started).as_secs_f64()),
+        streams: detail.map(|detail| detail.streams().count() as u64),
+        streams_age_seconds: snapshot
+            .persistence
+            .as_ref()
+            .and_then(|persistence| Some(persistence.detail_age()?.as_secs_f64())),
         restart: may_restart(restart),
     }
 }

@@ -15,6 +15,9 @@ use crate::snapshot::{Snapshot, Switch};
 /// As long after its start a server may still be catching up, and another restart waits.
 const RECENT: Duration = Duration::from_secs(5 * 60);
 
+/// What was said of streams longer ago may have changed since.
+const FRESH: Duration = Duration::from_secs(60);
+
 /// Whether a server may be stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Answer {
@@ -533,6 +536,9 @@ fn unseen_of_jetstream(snapshot: &Snapshot) -> Option<String> {
             None => Some(format!("{server} does not tell its streams")),
             Some(_) if persistence.own_name.is_none() => {
                 Some(format!("{server} was restarted while it was asked"))
+            }
+            Some(_) if persistence.detail_age().is_some_and(|age| age > FRESH) => {
+                Some(format!("{server} told its streams more than a minute ago"))
             }
             Some(detail) => {
                 let missing = detail.missing_accounts.filter(|missing| *missing > 0)?;

@@ -4,6 +4,9 @@
 //! [`Base`] and cannot see JetStream, and the other way round.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::detail::Detail;
 use crate::flight::Outcome;
@@ -163,6 +166,13 @@ impl Persistence {
     #[must_use]
     pub fn detail(&self) -> Option<&Detail> {
         value(self.detail.as_ref())
+    }
+
+    /// How old a detail that can be shown is.
+    #[must_use]
+    pub fn detail_age(&self) -> Option<Duration> {
+        let reading = self.detail.as_ref()?.as_ref().ok()?;
+        Some(Instant::now() - reading.started)
     }
 
     /// The answer to a health question of this tier.
