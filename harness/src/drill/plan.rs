@@ -280,6 +280,8 @@ pub static ALL: &[Drill] = &[
             ("NatsJetStreamHealthCheckFailing", TICKET_DATA),
             ("NatsBaseRoutePendingHigh", TICKET_PLATFORM),
             ("NatsBaseRouteRttHigh", TICKET_PLATFORM),
+            // Requests to leaders on the slow server time out there.
+            ("NatsJetStreamApiErrors", TICKET_DATA),
         ],
         reasons: &["stream_replica_behind", "meta_peer_behind", "assets_unhealthy"],
         ..USUAL
