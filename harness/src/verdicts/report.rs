@@ -48,12 +48,14 @@ pub fn document(outcomes: &[Outcome], failed: &[String]) -> String {
          Real clusters of five servers, with two streams of one replica, three of three and one of five (all in \
          files, four of them with a durable consumer), are brought into a state. Where the files are full, there is a \
          stream of three replicas in memory as well, so that there is something to lose. Then, for each server: \
-         `nats-exporter check --output json` is asked about it, it is stopped (half of the servers in good order, \
-         half killed), and a client of another server publishes to every stream with an acknowledgement, and makes \
+         `nats-exporter check --output json` is asked about it, it is stopped (two of the five are killed, the \
+         others end in good order), and a client of another server publishes to every stream with an acknowledgement, and makes \
          and deletes a stream (the meta API). What has not worked once within {} s, which is more than an election \
-         takes, is lost. Then the server is started again, and the next one follows when the cluster is back in its \
+         takes, is lost. The time counts from the end of the process: what fails while a server ends in good order is \
+         not measured. Then the server is started again, and the next one follows when the cluster is back in its \
          state.\n\n\
-         What did not work before the stop does not count as lost by it. The reason `recent_restart` (a server \
+         What did not work before the stop does not count as lost by it, so the state with full files says something \
+         only about the stream in memory and the meta API. The reason `recent_restart` (a server \
          started in the last five minutes) is left out of account, since it holds all the time in a test of minutes \
          and would hide all others. All else is as the exporter says it.\n\n\
          A \"safe\" with a loss fails the run. An \"unsafe\" without a loss was over-cautious: the verdict speaks \
