@@ -14,6 +14,9 @@ VERDICT_ARGS ?= --report docs/verdict.md
 # More arguments for the comparison, such as `--quick`, or `--without-official` where there is no Go.
 BENCH_ARGS ?=
 
+# One more than there are cores: the longest tests mostly wait for servers.
+TEST_THREADS ?= $(shell expr $$(nproc) + 1)
+
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: help setup fetch demo test drills verdicts bench parts golden docs alerts dashboards pictures fmt lint deny advisories doc clean
@@ -35,7 +38,7 @@ demo: setup ## Starts three NATS servers and the exporter to look at, until Ctrl
 		$(if $(SERVER_VERSION),--server-version $(SERVER_VERSION)) $(DEMO_ARGS)
 
 test: setup fetch lint deny doc ## Runs everything: format, lints, dependencies, docs, tests
-	cargo test --workspace
+	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --workspace
 
 drills: setup ## Breaks real clusters in many ways, sees who is called, and writes docs/drills.md
 	@tools/fetch all >/dev/null
