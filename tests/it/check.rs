@@ -1,6 +1,6 @@
 //! `nats-exporter check`: what it says of recorded servers, word for word, and how it finds and waits for real ones.
 //!
-//! `UPDATE=1 cargo test` rewrites `tests/golden/check`. Read the difference before it is committed.
+//! `UPDATE=1 cargo test` rewrites `tests/check`. Read the difference before it is committed.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -96,7 +96,7 @@ async fn recorded_servers_are_described_word_for_word() {
             std::iter::once("--no-discovery".to_owned()).chain(arguments).collect();
         let checked = check(&arguments).await;
         let text = format!("{}code {}\n", steady(&checked.text, &servers), checked.code);
-        let file = PathBuf::from("tests/golden/check").join(scene.replace('/', "-") + ".txt");
+        let file = PathBuf::from("tests/check").join(scene.replace('/', "-") + ".txt");
         if std::env::var_os("UPDATE").is_some() {
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();
             std::fs::write(&file, &text).unwrap();
