@@ -12,9 +12,10 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use self::advice::Advice;
-use crate::restart::{self, Answer, Note, Restart, Scope, uptime_seconds};
+use crate::restart::{self, Answer, Meta, Note, Restart, Scope, uptime_seconds};
 use crate::scrape::Scrape;
 use crate::snapshot::Snapshot;
+use crate::tier;
 use crate::verdict::{BaseReason, PersistenceReason, State, Verdict};
 
 /// The version of the JSON form. It grows when a field changes its meaning or goes; new fields may come without.
@@ -53,19 +54,6 @@ pub struct Cluster {
     pub unseen: Vec<String>,
     /// What is wrong, and what to do.
     pub advice: Advice,
-}
-
-/// The meta group of JetStream.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Meta {
-    /// The leader's name.
-    pub leader: String,
-    /// Members that have what the leader has, the leader among them.
-    pub current: u64,
-    /// All members.
-    pub size: u64,
-    /// Members that must be current for the group to work.
-    pub quorum: u64,
 }
 
 /// A server.
@@ -198,26 +186,16 @@ impl Report {
 }
 
 fn cluster(judged: restart::Cluster<'_>) -> Cluster {
-    let verdicts = || judged.servers.iter().map(|(snapshot, _)| *snapshot);
-    let base = verdicts().filter_map(|s| Some(s.base.verdict.as_ref()?.state)).max();
-    let persistence = verdicts().filter_map(|s| Some(persistence(s)?.state)).max();
+    let worst = |tier| {
+        let verdicts = judged.servers.iter().filter_map(|(snapshot, _)| snapshot.verdict(tier));
+        verdicts.map(|verdict| verdict.state).max()
+    };
     let answer = judged.servers.iter().map(|(_, restart)| restart.answer()).max();
-    let mut unseen: Vec<String> = Vec::new();
-    for (_, restart) in &judged.servers {
-        unseen.extend(
-            restart
-                .unseen
-                .iter()
-                .filter(|what| !unseen.contains(what))
-                .cloned()
-                .collect::<Vec<_>>(),
-        );
-    }
     let leader = judged.meta.as_ref().map(|meta| meta.leader.as_str());
     Cluster {
         name: judged.name.to_owned(),
-        base: base.unwrap_or(State::Unknown).as_str(),
-        persistence: persistence.map(State::as_str),
+        base: worst(tier::Tier::Base).unwrap_or(State::Unknown).as_str(),
+        persistence: worst(tier::Tier::Persistence).map(State::as_str),
         restart: answer.unwrap_or(Answer::Unknown).as_str(),
         advice: advice::of(&judged),
         servers: judged
@@ -225,23 +203,14 @@ fn cluster(judged: restart::Cluster<'_>) -> Cluster {
             .iter()
             .map(|(snapshot, restart)| server(snapshot, restart, leader))
             .collect(),
-        unseen,
-        meta: judged.meta.map(|meta| Meta {
-            leader: meta.leader,
-            current: meta.current,
-            size: meta.size,
-            quorum: meta.quorum,
-        }),
+        unseen: judged.unseen,
+        meta: judged.meta,
     }
-}
-
-fn persistence(snapshot: &Snapshot) -> Option<&Verdict> {
-    snapshot.persistence.as_ref()?.verdict.as_ref()
 }
 
 fn server(snapshot: &Snapshot, restart: &Restart, meta_leader: Option<&str>) -> Server {
     let detail = snapshot.persistence.as_ref().and_then(|persistence| persistence.detail());
-    let name = snapshot.learned.as_ref().map(|learned| learned.server_name.as_str());
+    let name = snapshot.own_name();
     let unknown = Verdict { state: State::Unknown, reasons: Vec::new() };
     Server {
         name: snapshot.identity.server.clone(),
@@ -249,8 +218,10 @@ fn server(snapshot: &Snapshot, restart: &Restart, meta_leader: Option<&str>) -> 
         url: snapshot.url.clone(),
         version: snapshot.base.varz().and_then(|varz| varz.version.clone()),
         uptime_seconds: uptime_seconds(snapshot),
-        base: tier(snapshot.base.verdict.as_ref().unwrap_or(&unknown), base_meaning),
-        persistence: persistence(snapshot).map(|verdict| tier(verdict, persistence_meaning)),
+        base: state(snapshot.verdict(tier::Tier::Base).unwrap_or(&unknown), BaseReason::meaning),
+        persistence: snapshot
+            .verdict(tier::Tier::Persistence)
+            .map(|verdict| state(verdict, PersistenceReason::meaning)),
         leads_meta: name.is_some() && name == meta_leader,
         streams: detail.map(|detail| detail.streams().count() as u64),
         streams_age_seconds: snapshot
@@ -261,17 +232,7 @@ fn server(snapshot: &Snapshot, restart: &Restart, meta_leader: Option<&str>) -> 
     }
 }
 
-fn base_meaning(reason: &str) -> Option<&'static str> {
-    let described = BaseReason::ALL.iter().map(|reason| reason.describe());
-    described.into_iter().find(|(text, ..)| *text == reason).map(|(.., meaning)| meaning)
-}
-
-fn persistence_meaning(reason: &str) -> Option<&'static str> {
-    let described = PersistenceReason::ALL.iter().map(|reason| reason.describe());
-    described.into_iter().find(|(text, ..)| *text == reason).map(|(.., meaning)| meaning)
-}
-
-fn tier(verdict: &Verdict, meaning: fn(&str) -> Option<&'static str>) -> Tier {
+fn state(verdict: &Verdict, meaning: fn(&str) -> Option<&'static str>) -> Tier {
     let holding = verdict.reasons.iter().filter(|(_, holds)| *holds);
     let why = |(reason, _): &(&'static str, bool)| Some(Why { reason, meaning: meaning(reason)? });
     Tier { state: verdict.state.as_str(), reasons: holding.filter_map(why).collect() }

@@ -8,9 +8,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::nats::jsz::{MetaCluster, RaftGroup as _};
 use crate::scrape::Scrape;
 use crate::snapshot::{Snapshot, Switch};
+use crate::tier::Tier;
 
 /// As long after its start a server may still be catching up, and another restart waits.
 const RECENT: Duration = Duration::from_secs(5 * 60);
@@ -124,15 +127,15 @@ pub struct Restart {
     pub note: Option<Note>,
     /// What speaks against it.
     pub against: Vec<Reason>,
-    /// What was not seen and could speak against it: one sentence each.
-    pub unseen: Vec<String>,
+    /// Whether all was seen that could speak against it.
+    pub all_seen: bool,
 }
 
 impl Restart {
     /// The answer that follows.
     #[must_use]
     pub fn answer(&self) -> Answer {
-        match (self.against.is_empty(), self.unseen.is_empty()) {
+        match (self.against.is_empty(), self.all_seen) {
             (false, _) => Answer::Unsafe,
             (true, false) => Answer::Unknown,
             (true, true) => Answer::Safe,
@@ -148,7 +151,7 @@ impl Restart {
 }
 
 /// The meta group as its leader sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Meta {
     /// The leader's name.
     pub leader: String,
@@ -169,6 +172,8 @@ pub struct Cluster<'s> {
     pub meta: Option<Meta>,
     /// The servers, in the order of the configuration, and whether each may be stopped.
     pub servers: Vec<(&'s Snapshot, Restart)>,
+    /// What was not seen and could speak against stopping a server: one sentence each.
+    pub unseen: Vec<String>,
 }
 
 /// Judges every server of a scrape of both tiers.
@@ -229,15 +234,9 @@ struct View<'s> {
     reached: BTreeSet<&'s str>,
 }
 
-/// The server's own name, by which others know it; nothing while it never answered.
-fn own_name(snapshot: &Snapshot) -> Option<&str> {
-    Some(&snapshot.learned.as_ref()?.server_name)
-}
-
 /// Whether a reason for the state of the persistence tier holds.
-fn says(snapshot: &Snapshot, reason: &'static str) -> bool {
-    let verdict = snapshot.persistence.as_ref().and_then(|p| p.verdict.as_ref());
-    verdict.is_some_and(|verdict| verdict.reasons.contains(&(reason, true)))
+fn says(snapshot: &Snapshot, reason: &str) -> bool {
+    snapshot.verdict(Tier::Persistence).is_some_and(|verdict| verdict.holds(reason))
 }
 
 fn stream_label(account: &str, stream: &str) -> String {
@@ -298,7 +297,7 @@ impl<'s> View<'s> {
             let group = found.stream.cluster.iter();
             let members = group.flat_map(|group| group.members(found.own_name));
             let mut members: Vec<(String, bool)> =
-                members.map(|m| (m.name.to_owned(), m.current() && !m.offline())).collect();
+                members.map(|m| (m.name.to_owned(), !m.behind())).collect();
             if members.is_empty() {
                 members.push((found.own_name.to_owned(), true));
             }
@@ -333,23 +332,22 @@ impl<'s> View<'s> {
         let unseen = self.unseen();
         let judged = self
             .servers()
-            .map(|(at, snapshot)| (snapshot, self.judge_server(at, snapshot, &unseen)));
+            .map(|(at, snapshot)| (snapshot, self.judge_server(at, snapshot, unseen.is_empty())));
         let servers = judged.collect();
         let meta = self.meta.map(|(leader, meta)| {
-            let current =
-                meta.members(leader).filter(|m| m.current() && !m.offline()).count() as u64;
+            let current = meta.members(leader).filter(|m| !m.behind()).count() as u64;
             let size = meta.cluster_size.unwrap_or(meta.replicas.len() as u64 + 1);
             let quorum = meta.quorum().unwrap_or(size / 2 + 1);
             Meta { leader: leader.to_owned(), current: current.max(1), size, quorum }
         });
-        Cluster { name, meta, servers }
+        Cluster { name, meta, servers, unseen }
     }
 
     /// Whether the server is down: it does not answer, all others do, and none of them has a route to it.
     fn is_down(&self, snapshot: &Snapshot) -> bool {
         let answers = |snapshot: &Snapshot| snapshot.base.varz().is_some();
         let mut others = self.servers().filter(|(_, other)| other.target != snapshot.target);
-        let by_name = own_name(snapshot).is_some_and(|name| self.reached.contains(name));
+        let by_name = snapshot.own_name().is_some_and(|name| self.reached.contains(name));
         // Routes of servers before 2.9.16 have no names, but their number tells of one more server.
         let answering = self.servers().filter(|(_, server)| answers(server)).count() as u64;
         let reaches_more = |server: &Snapshot| {
@@ -366,7 +364,7 @@ impl<'s> View<'s> {
     /// Servers that others have routes to and nobody asks. One that does not answer may be among them, if it never
     /// told its name.
     fn strangers(&self) -> BTreeSet<&'s str> {
-        let names: BTreeSet<&str> = self.servers().filter_map(|(_, s)| own_name(s)).collect();
+        let names: BTreeSet<&str> = self.servers().filter_map(|(_, s)| s.own_name()).collect();
         self.reached.difference(&names).copied().collect()
     }
 
@@ -385,12 +383,13 @@ impl<'s> View<'s> {
         for stranger in self.strangers() {
             unseen.push(format!("{stranger} is a server of the cluster and was not seen"));
         }
-        let asked: BTreeSet<&str> = self.scrape.snapshots.iter().filter_map(own_name).collect();
+        let asked: BTreeSet<&str> =
+            self.scrape.snapshots.iter().filter_map(Snapshot::own_name).collect();
         if let Some((leader, meta)) = self.meta {
             let strange: Vec<_> =
                 meta.others(leader).filter(|member| !asked.contains(&*member.name)).collect();
             // A server that is down and never told its name is a member by another name than its target's.
-            let is_nameless = |s: &Snapshot| own_name(s).is_none() && self.is_down(s);
+            let is_nameless = |s: &Snapshot| s.own_name().is_none() && self.is_down(s);
             if strange.len() > self.servers().filter(|(_, s)| is_nameless(s)).count() {
                 let sentences = strange.iter().map(|member| {
                     format!("{} is a member of the meta group and was not seen", member.name)
@@ -427,10 +426,10 @@ impl<'s> View<'s> {
         unseen
     }
 
-    fn judge_server(&self, at: usize, snapshot: &Snapshot, unseen: &[String]) -> Restart {
-        let mut restart = Restart { note: None, against: Vec::new(), unseen: unseen.to_vec() };
+    fn judge_server(&self, at: usize, snapshot: &Snapshot, all_seen: bool) -> Restart {
+        let mut restart = Restart { note: None, against: Vec::new(), all_seen };
         if self.is_down(snapshot) {
-            return Restart { note: Some(Note::IsDown), against: Vec::new(), unseen: Vec::new() };
+            return Restart { note: Some(Note::IsDown), against: Vec::new(), all_seen: true };
         }
         if says(snapshot, "switched_off") {
             restart.note = Some(Note::MendsNothing);
@@ -460,10 +459,10 @@ impl<'s> View<'s> {
             Blocker::StreamWithoutLeader,
             self.leaderless.get(&at).cloned().unwrap_or_default(),
         );
-        let Some(name) = own_name(snapshot) else { return };
+        let Some(name) = snapshot.own_name() else { return };
         if let Some((leader, meta)) = self.meta {
-            let current = |m: &crate::nats::jsz::Member<'_>| m.current() && !m.offline();
-            let left = meta.members(leader).filter(|m| current(m) && m.name != name).count() as u64;
+            let left =
+                meta.members(leader).filter(|m| !m.behind() && m.name != name).count() as u64;
             let is_member = meta.members(leader).any(|m| m.name == name);
             if is_member && meta.quorum().is_some_and(|quorum| left < quorum) {
                 restart.add(Blocker::MetaQuorum, server());
@@ -481,7 +480,7 @@ impl<'s> View<'s> {
 
     /// What is wrong elsewhere, so that this server should stay.
     fn judge_others(&self, at: usize, snapshot: &Snapshot, restart: &mut Restart) {
-        let own = own_name(snapshot);
+        let own = snapshot.own_name();
         let others = || self.servers().filter(|(other, _)| *other != at);
         let label = |(_, snapshot): (usize, &Snapshot)| snapshot.identity.server.clone();
         restart
@@ -507,9 +506,7 @@ impl<'s> View<'s> {
             self.servers().filter(|(_, s)| says(s, "consumer_without_leader")).map(label);
         restart.add(Blocker::ConsumerWithoutLeader, leaderless);
         if let Some((leader, meta)) = self.meta {
-            let behind = meta
-                .members(leader)
-                .filter(|m| (!m.current() || m.offline()) && Some(m.name) != own);
+            let behind = meta.members(leader).filter(|m| m.behind() && Some(m.name) != own);
             restart.add(Blocker::MetaPeerBehind, behind.map(|member| member.name.to_owned()));
         }
         let behind = |stream: &&Replicas| {

@@ -17,6 +17,7 @@ use crate::nats::jsz::Jsz;
 use crate::nats::routez::Routez;
 use crate::nats::varz::{DiskIoWait, Varz};
 use crate::nats::version::Version;
+use crate::tier::Tier;
 use crate::verdict::Verdict;
 
 /// Which server this is, as the labels `nats_cluster` and `server` say.
@@ -47,6 +48,24 @@ pub struct Snapshot {
     pub endpoints: Vec<Report>,
     /// What is remembered of the target.
     pub memory: Arc<Memory>,
+}
+
+impl Snapshot {
+    /// The server's own name, by which other servers know it; nothing while it never answered.
+    #[must_use]
+    pub fn own_name(&self) -> Option<&str> {
+        Some(&self.learned.as_ref()?.server_name)
+    }
+
+    /// The state of a tier; nothing when there is no such tier on the server, or it was not asked for.
+    #[must_use]
+    pub fn verdict(&self, tier: Tier) -> Option<&Verdict> {
+        match tier {
+            Tier::Base => self.base.verdict.as_ref(),
+            Tier::Persistence => self.persistence.as_ref()?.verdict.as_ref(),
+            Tier::Exporter => None,
+        }
+    }
 }
 
 /// The base tier of one server.

@@ -53,6 +53,12 @@ macro_rules! reasons {
             pub const fn describe(self) -> (&'static str, State, &'static str) {
                 match self { $( Self::$variant => ($text, State::$state, $meaning), )+ }
             }
+
+            /// What a value of the `reason` label means.
+            #[must_use]
+            pub fn meaning(reason: &str) -> Option<&'static str> {
+                match reason { $( $text => Some($meaning), )+ _ => None }
+            }
         }
     };
 }
@@ -100,6 +106,14 @@ pub struct Verdict {
     pub state: State,
     /// Each reason of the closed list with whether it holds, as values of the `reason` label.
     pub reasons: Vec<(&'static str, bool)>,
+}
+
+impl Verdict {
+    /// Whether a reason holds, by its value of the `reason` label.
+    #[must_use]
+    pub fn holds(&self, reason: &str) -> bool {
+        self.reasons.iter().any(|(text, holds)| *holds && *text == reason)
+    }
 }
 
 macro_rules! verdict_of {

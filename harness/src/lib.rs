@@ -33,6 +33,7 @@ mod ports;
 mod process;
 mod prometheus;
 pub mod rules;
+pub mod runs;
 mod settings;
 pub mod synthetic;
 mod tools;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::cluster::http_client;
+use crate::rules::Scale;
 use crate::{Error, Port, Process, Result, tool};
 
 const POLL: Duration = Duration::from_millis(250);
@@ -32,6 +33,21 @@ pub struct Watch<'w> {
     pub rules: Vec<PathBuf>,
     /// Whom it sends alerts: host and port.
     pub alertmanager: Option<String>,
+}
+
+impl Watch<'static> {
+    /// The exporters at `addresses` with one job for each tier, as the README says, and the shipped rules with short
+    /// durations, which are written below `dir`.
+    pub fn as_shipped(addresses: &[String], dir: &Path) -> Result<Self> {
+        let rules = dir.join("rules");
+        std::fs::create_dir_all(&rules).map_err(Error::file("cannot create", &rules))?;
+        let job = |name, tier| Job { name, tier: Some(tier), addresses: addresses.to_vec() };
+        let jobs = vec![
+            job("nats-exporter-base", "base,exporter"),
+            job("nats-exporter-persistence", "persistence"),
+        ];
+        Ok(Self { jobs, rules: Scale::default().write_rules(&rules)?, alertmanager: None })
+    }
 }
 
 impl Watch<'_> {

@@ -3,9 +3,8 @@
 use super::{Entities, Table, Topic, rows};
 use crate::nats::endpoint::Endpoint;
 use crate::scrape::Scrape;
-use crate::snapshot::Snapshot;
 use crate::tier::Tier;
-use crate::verdict::{State, Verdict};
+use crate::verdict::State;
 
 /// One state of one tier of one server.
 pub(super) struct TierStateTable;
@@ -26,7 +25,7 @@ impl Table for TierStateTable {
 
     fn entities(scrape: &Scrape, tier: Tier, entities: &mut Entities<bool>) {
         for (source, snapshot) in scrape.snapshots.iter().enumerate() {
-            let Some(verdict) = verdict(snapshot, tier) else { continue };
+            let Some(verdict) = snapshot.verdict(tier) else { continue };
             for state in State::ALL {
                 let identity = &snapshot.identity;
                 let labels = [&identity.cluster, &identity.server, tier.as_str(), state.as_str()];
@@ -55,20 +54,12 @@ impl Table for TierReasonTable {
 
     fn entities(scrape: &Scrape, tier: Tier, entities: &mut Entities<bool>) {
         for (source, snapshot) in scrape.snapshots.iter().enumerate() {
-            let Some(verdict) = verdict(snapshot, tier) else { continue };
+            let Some(verdict) = snapshot.verdict(tier) else { continue };
             for (reason, holds) in &verdict.reasons {
                 let identity = &snapshot.identity;
                 let labels = [&identity.cluster, &identity.server, tier.as_str(), *reason];
                 entities.push(source, labels, *holds);
             }
         }
-    }
-}
-
-fn verdict(snapshot: &Snapshot, tier: Tier) -> Option<&Verdict> {
-    match tier {
-        Tier::Base => snapshot.base.verdict.as_ref(),
-        Tier::Persistence => snapshot.persistence.as_ref()?.verdict.as_ref(),
-        Tier::Exporter => None,
     }
 }

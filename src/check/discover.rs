@@ -24,11 +24,7 @@ pub(super) struct Found {
 /// They are asked as the target that knows them is: with its scheme, path, credentials and certificates, at its port or
 /// at `port`. An address that is asked already is not asked twice, whatever answers there.
 pub(super) fn targets(scrape: &Scrape, config: &Config, port: Option<u16>) -> Vec<Found> {
-    let names: BTreeSet<&str> = scrape
-        .snapshots
-        .iter()
-        .filter_map(|snapshot| Some(&*snapshot.learned.as_ref()?.server_name))
-        .collect();
+    let names: BTreeSet<&str> = scrape.snapshots.iter().filter_map(Snapshot::own_name).collect();
     let mut asked: BTreeSet<String> = config.targets.iter().map(Target::address).collect();
     let mut found = Vec::new();
     for snapshot in scrape.snapshots.iter().filter(|snapshot| knows_more(snapshot, &names)) {

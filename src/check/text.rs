@@ -162,7 +162,7 @@ fn persistence_of(server: &Server) -> String {
 
 fn tier_text(tier: &Tier) -> String {
     let reasons: Vec<&str> = tier.reasons.iter().map(|why| why.reason).collect();
-    let state = if tier.state == "down" { "DOWN" } else { tier.state };
+    let state = word(tier.state);
     if reasons.is_empty() { state.to_owned() } else { format!("{state}: {}", reasons.join(", ")) }
 }
 
@@ -187,10 +187,14 @@ fn style_of(state: &str) -> Style {
     }
 }
 
+/// The state, the worst of all in capitals.
+fn word(state: &str) -> &str {
+    if state == "down" { "DOWN" } else { state }
+}
+
 fn state(state: &str) -> String {
     let style = style_of(state);
-    let text = if state == "down" { "DOWN" } else { state };
-    format!("{style}{text}{style:#}")
+    format!("{style}{}{style:#}", word(state))
 }
 
 fn answer(answer: &str) -> String {

@@ -126,6 +126,12 @@ pub struct Replica {
 }
 
 impl Replica {
+    /// Whether it is gone, or has not what the leader has.
+    #[must_use]
+    pub fn behind(&self) -> bool {
+        self.offline || !self.current
+    }
+
     /// Seconds since the leader heard from this member; nothing when it never did.
     #[must_use]
     pub fn last_seen_seconds(&self) -> Option<f64> {
@@ -168,8 +174,7 @@ pub trait RaftGroup {
     /// Whether the server called `own_name` leads the group and calls a member offline or not
     /// current.
     fn leads_others_behind(&self, own_name: &str) -> bool {
-        let behind = |replica: &Replica| replica.offline || !replica.current;
-        self.led_by(own_name) && self.others(own_name).any(behind)
+        self.led_by(own_name) && self.others(own_name).any(Replica::behind)
     }
 
     /// All members, when the server called `own_name` leads the group and there are others.
@@ -203,6 +208,12 @@ impl Member<'_> {
     #[must_use]
     pub fn current(self) -> bool {
         self.replica.is_none_or(|replica| replica.current)
+    }
+
+    /// Whether the leader takes it for gone, or it has not what the leader has.
+    #[must_use]
+    pub fn behind(self) -> bool {
+        self.replica.is_some_and(Replica::behind)
     }
 
     /// Whether the leader takes it for gone.

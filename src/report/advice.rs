@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::restart::Cluster;
 use crate::snapshot::Snapshot;
-use crate::verdict::Verdict;
+use crate::tier::Tier;
 
 /// Where the pages are that tell more.
 pub const RUNBOOKS: &str =
@@ -192,12 +192,9 @@ pub const PERSISTENCE: &[Step] = &[
 
 /// What to do about a cluster.
 pub(super) fn of(cluster: &Cluster<'_>) -> Advice {
-    let base = |snapshot: &'_ Snapshot| snapshot.base.verdict.clone();
-    let persistence = |snapshot: &'_ Snapshot| snapshot.persistence.as_ref()?.verdict.clone();
-    let troubles: Vec<Trouble> = worst("base", BASE, cluster, base)
-        .into_iter()
-        .chain(worst("persistence", PERSISTENCE, cluster, persistence))
-        .collect();
+    let layers = [(Tier::Base, BASE), (Tier::Persistence, PERSISTENCE)];
+    let troubles: Vec<Trouble> =
+        layers.into_iter().filter_map(|(tier, steps)| worst(tier, steps, cluster)).collect();
     let layer = match troubles.as_slice() {
         [] => "none",
         [one] => one.layer,
@@ -207,24 +204,18 @@ pub(super) fn of(cluster: &Cluster<'_>) -> Advice {
 }
 
 /// The first step whose reason holds on any server.
-fn worst(
-    layer: &'static str,
-    steps: &[Step],
-    cluster: &Cluster<'_>,
-    verdict: impl Fn(&Snapshot) -> Option<Verdict>,
-) -> Option<Trouble> {
+fn worst(tier: Tier, steps: &[Step], cluster: &Cluster<'_>) -> Option<Trouble> {
     let all = cluster.servers.len();
     steps.iter().find_map(|step| {
-        let holds = |(reason, holds): &(&str, bool)| *holds && step.reasons.contains(reason);
-        let names: Vec<&str> = cluster
-            .servers
-            .iter()
-            .filter(|(snapshot, _)| verdict(snapshot).is_some_and(|v| v.reasons.iter().any(holds)))
-            .map(|(snapshot, _)| &*snapshot.identity.server)
-            .collect();
+        let holds = |snapshot: &Snapshot| {
+            let verdict = snapshot.verdict(tier);
+            verdict.is_some_and(|verdict| step.reasons.iter().any(|reason| verdict.holds(reason)))
+        };
+        let troubled = cluster.servers.iter().filter(|(snapshot, _)| holds(snapshot));
+        let names: Vec<&str> = troubled.map(|(snapshot, _)| &*snapshot.identity.server).collect();
         let are = if names.len() == 1 { "is" } else { "are" };
         (!names.is_empty()).then(|| Trouble {
-            layer,
+            layer: tier.as_str(),
             wrong: format!("{} ({} of {all}) {are} {}", names.join(", "), names.len(), step.wrong),
             first: step.first,
             avoid: step.avoid,

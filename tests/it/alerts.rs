@@ -15,6 +15,8 @@ use nats_exporter::tier::Tier;
 use nats_harness::rules::{self, FILES, Rule, parse_duration};
 use serde::Deserialize;
 
+use crate::support::is_update;
+
 /// What comes from elsewhere, with the labels that are used of it.
 const FOREIGN: &[(&str, &[&str])] = &[
     ("up", &["job", "instance"]),
@@ -69,6 +71,14 @@ pub(crate) fn series() -> promql::Series {
         }
     }
     series
+}
+
+/// The samples of counters, which mean something only as a rate.
+pub(crate) fn counters() -> BTreeSet<String> {
+    let tables = describe();
+    let families = tables.iter().flat_map(|table| &table.families);
+    let counters = families.filter(|family| family.kind == Kind::Counter);
+    counters.map(nats_exporter::catalog::Family::sample_name).collect()
 }
 
 /// The tiers of the metrics that each recorded series is made of, and of each metric.
@@ -200,17 +210,11 @@ fn no_tier_reads_from_above() {
 
 #[test]
 fn counters_are_read_as_rates_and_denominators_are_not_zero() {
-    let tables = describe();
-    let counters: BTreeSet<String> = tables
-        .iter()
-        .flat_map(|table| &table.families)
-        .filter(|family| family.kind == Kind::Counter)
-        .map(nats_exporter::catalog::Family::sample_name)
-        .collect();
+    let counters = counters();
     for (file, rule) in all_rules() {
         let expr = promql::parse(&rule.expr);
         for (selector, around) in promql::selectors(&expr) {
-            let as_rate = around.iter().any(|f| ["rate", "increase", "changes"].contains(f));
+            let as_rate = promql::is_rate(&around);
             let name = promql::name(selector);
             assert!(!counters.contains(name) || as_rate, "{file}: {} reads {name}", rule.name());
         }
@@ -403,7 +407,7 @@ fn the_objects_for_kubernetes_are_the_rule_files() {
     let mut groups = 0;
     for (name, expected) in rules::kubernetes().unwrap() {
         let path = rules::path(name);
-        if std::env::var_os("UPDATE").is_some() {
+        if is_update() {
             fs::write(&path, &expected).unwrap();
         }
         let found = fs::read_to_string(&path).unwrap_or_default();

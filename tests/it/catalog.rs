@@ -11,6 +11,8 @@ use nats_exporter::docs;
 use nats_exporter::tier::Tier;
 use nats_exporter::verdict::{BaseReason, PersistenceReason, State};
 
+use crate::support::is_update;
+
 const DOCUMENT: &str = "docs/metrics.md";
 
 /// Every metric with its table.
@@ -311,7 +313,7 @@ fn states_reasons_and_topics_are_told_apart() {
 #[test]
 fn the_document_of_the_metrics_is_what_the_catalogue_says() {
     let expected = docs::metrics();
-    if std::env::var_os("UPDATE").is_some() {
+    if is_update() {
         fs::write(DOCUMENT, &expected).expect("it can be written");
     }
     let found = fs::read_to_string(DOCUMENT).unwrap_or_default();

@@ -7,10 +7,12 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nats_exporter::report::words::capital;
 use nats_harness::{Account, Cluster, Port, Process, nats_server, newest};
 use serde_json::Value;
 use tokio::process::Command;
 
+use crate::support::is_update;
 use crate::support::replay::{FIXTURES, Recorded, Recording, Replay};
 
 /// What a check wrote, and how it ended.
@@ -97,7 +99,7 @@ async fn recorded_servers_are_described_word_for_word() {
         let checked = check(&arguments).await;
         let text = format!("{}code {}\n", steady(&checked.text, &servers), checked.code);
         let file = PathBuf::from("tests/check").join(scene.replace('/', "-") + ".txt");
-        if std::env::var_os("UPDATE").is_some() {
+        if is_update() {
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();
             std::fs::write(&file, &text).unwrap();
         }
@@ -167,8 +169,7 @@ fn the_reasons_are_described_and_are_those_of_the_rules() {
     let mut own = BTreeSet::new();
     for blocker in nats_exporter::restart::Blocker::ALL {
         let (reason, _, meaning) = blocker.describe();
-        let mut letters = meaning.chars();
-        let sentence = letters.next().unwrap().to_uppercase().to_string() + letters.as_str() + ".";
+        let sentence = capital(meaning) + ".";
         assert!(
             described.contains(&format!("| `{reason}` | {sentence} |")),
             "{reason}: {sentence}"

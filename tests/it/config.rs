@@ -14,6 +14,8 @@ use nats_exporter::config::{Config, ConfigError, Detail, LogFormat};
 use nats_exporter::settings::{FILE_VARIABLE, Fallback, SETTINGS, Setting, Shape};
 use secrecy::ExposeSecret;
 
+use crate::support::is_update;
+
 const SAMPLES: &str = "tests/config";
 const DOCUMENT: &str = "docs/configuration.md";
 
@@ -32,10 +34,6 @@ fn valid(arguments: &[&str], variables: &[&str]) -> Config {
 
 fn message(arguments: &[&str], variables: &[&str]) -> String {
     load(arguments, variables).map(|_| ()).expect_err("this should be refused").to_string()
-}
-
-fn is_update() -> bool {
-    std::env::var_os("UPDATE").is_some()
 }
 
 fn invalid_samples() -> Vec<PathBuf> {

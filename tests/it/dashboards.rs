@@ -5,12 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::LazyLock;
 
-use nats_exporter::catalog::{Kind, describe};
 use nats_harness::{repository, rules};
 use regex::Regex;
 use serde_json::Value;
 
-use crate::alerts::{promql, series};
+use crate::alerts::{counters, promql, series};
 
 #[path = "dashboards/live.rs"]
 mod live;
@@ -336,12 +335,7 @@ fn starts_elections_and_versions_are_marked() {
 fn queries_read_what_there_is_whatever_is_chosen() {
     let dashboards = dashboards();
     let known = known();
-    let tables = describe();
-    let families = tables.iter().flat_map(|table| &table.families);
-    let counters: BTreeSet<String> = families
-        .filter(|family| family.kind == Kind::Counter)
-        .map(nats_exporter::catalog::Family::sample_name)
-        .collect();
+    let counters = counters();
     let mut queries = queries_of_panels(&dashboards);
     assert!(queries.len() > 200, "only {} queries", queries.len());
     queries.extend(queries_of_annotations(&dashboards));
@@ -361,8 +355,7 @@ fn queries_read_what_there_is_whatever_is_chosen() {
                     chosen || !known[name].contains("nats_cluster"),
                     "{place}: {name} of all clusters"
                 );
-                let as_rate =
-                    around.iter().any(|f| ["rate", "increase", "changes", "irate"].contains(f));
+                let as_rate = promql::is_rate(&around);
                 assert!(!counters.contains(name) || as_rate, "{place}: {name} is a counter");
             }
             // Series of two exporters for one server, or of two sidecars for one stream, would be two rows.

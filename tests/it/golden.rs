@@ -18,6 +18,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::support::is_update;
 use crate::support::replay::{FIXTURES, folders};
 use crate::support::samples::Samples;
 use stage::{Format, Scene, Stage};
@@ -43,10 +44,6 @@ const KEPT_IN_BOTH: [&str; 12] = [
 /// Attempts at a text. Which of two requests tells something may depend on the time that they
 /// take, and a machine that stands still for a quarter of a second is no defect of ours.
 const ATTEMPTS: usize = 3;
-
-fn is_update() -> bool {
-    std::env::var_os("UPDATE").is_some()
-}
 
 fn file(scene: &str, extension: &str) -> PathBuf {
     let (version, rest) = scene.split_once('/').expect("a version and a scenario");

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use nats_harness::workload::{Plan, Workload};
-use nats_harness::{Cluster, Error, Exporter, Port, newest, repository};
+use nats_harness::{Cluster, Error, Exporter, Port, newest, repository, runs};
 use tokio::signal::unix::{SignalKind, signal};
 
 const POLL: Duration = Duration::from_millis(200);
@@ -76,10 +76,7 @@ async fn demo(arguments: Arguments) -> Result<(), Error> {
 
 fn find_exporter(given: Option<PathBuf>) -> Result<PathBuf, Error> {
     let path = given.unwrap_or_else(|| repository().join("target/release/nats-exporter"));
-    path.canonicalize().map_err(|error| Error::Fetch {
-        program: format!("the exporter's binary {}", path.display()),
-        reason: format!("{error}; build it with `cargo build --release --bin nats-exporter`"),
-    })
+    runs::exporter(&path)
 }
 
 async fn interrupted() {

@@ -6,10 +6,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use futures_util::StreamExt as _;
 use nats_harness::drill::plan::{self, Drill};
 use nats_harness::drill::{Outcome, report};
-use nats_harness::{Error, newest, repository};
+use nats_harness::{Error, newest, runs};
 
 /// Breaks real clusters in many ways, and compares who is called with who should be.
 #[derive(Parser)]
@@ -50,66 +49,30 @@ async fn main() -> ExitCode {
 
 /// Whether everything was as expected.
 async fn hold(arguments: Arguments) -> Result<bool, Error> {
-    let exporter = arguments.exporter.canonicalize().map_err(|error| Error::Fetch {
-        program: format!("the exporter's binary {}", arguments.exporter.display()),
-        reason: format!("{error}; build it with `cargo build --release --bin nats-exporter`"),
-    })?;
-    let drills = chosen(&arguments.names)?;
+    let exporter = runs::exporter(&arguments.exporter)?;
+    let all: Vec<&'static Drill> = plan::ALL.iter().collect();
+    let drills = runs::chosen(&all, &arguments.names, "drill", |drill| drill.name)?;
     let mut versions = arguments.versions;
     if versions.is_empty() {
         versions = vec!["2.10.26".to_owned(), newest().to_owned()];
     }
     let plan =
         versions.iter().flat_map(|version| drills.iter().map(move |drill| (version, *drill)));
-    // In one task: nearly all of their time is waiting.
-    let mut held = futures_util::stream::iter(plan.enumerate())
-        .map(async |(at, (version, drill))| {
-            (at, version, drill, drill.run(version, &exporter).await)
-        })
-        .buffer_unordered(arguments.parallel.max(1));
-    let mut outcomes: Vec<(usize, Outcome)> = Vec::new();
-    let mut all_well = true;
-    while let Some((at, version, drill, result)) = held.next().await {
-        match result {
-            Ok(outcome) => {
-                println!("{}", report::line(&outcome));
-                all_well &= outcome.problems.is_empty() && outcome.late.is_empty();
-                outcomes.push((at, outcome));
-            }
-            Err(error) => {
-                println!("{version} {}: could not be held: {error}", drill.name);
-                all_well = false;
-            }
-        }
-    }
-    drop(held);
-    outcomes.sort_by_key(|(at, _)| *at);
-    let outcomes: Vec<Outcome> = outcomes.into_iter().map(|(_, outcome)| outcome).collect();
-    if let Some(path) = arguments.report {
-        let text = report::document(&outcomes, &tools());
-        std::fs::write(repository().join(&path), text).map_err(|source| Error::File {
-            action: "cannot write",
-            path,
-            source,
-        })?;
-    }
-    Ok(all_well)
-}
-
-fn chosen(names: &[String]) -> Result<Vec<&'static Drill>, Error> {
-    if names.is_empty() {
-        return Ok(plan::ALL.iter().collect());
-    }
-    let find = |name: &String| {
-        plan::find(name).ok_or_else(|| Error::Fetch {
-            program: format!("a drill called {name}"),
-            reason: format!(
-                "there are {}",
-                plan::ALL.iter().map(|d| d.name).collect::<Vec<_>>().join(", ")
-            ),
-        })
-    };
-    names.iter().map(find).collect()
+    let held = runs::hold(
+        plan,
+        arguments.parallel,
+        async |(version, drill): &(&String, &'static Drill)| drill.run(version, &exporter).await,
+        |(version, drill), result| match result {
+            Ok(outcome) => println!("{}", report::line(outcome)),
+            Err(error) => println!("{version} {}: could not be held: {error}", drill.name),
+        },
+    )
+    .await;
+    let count = held.len();
+    let outcomes: Vec<Outcome> = held.into_iter().filter_map(|(_, result)| result.ok()).collect();
+    runs::write(arguments.report, || report::document(&outcomes, &tools()))?;
+    let is_well = |outcome: &Outcome| outcome.problems.is_empty() && outcome.late.is_empty();
+    Ok(outcomes.len() == count && outcomes.iter().all(is_well))
 }
 
 /// The versions of the programs that watched.

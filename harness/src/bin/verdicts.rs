@@ -7,9 +7,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use futures_util::StreamExt as _;
 use nats_harness::verdicts::{Outcome, Round, State, Trial, report};
-use nats_harness::{Error, newest, oldest, repository};
+use nats_harness::{Error, newest, oldest, runs};
 
 /// A round that takes longer has got stuck.
 const ROUND_LIMIT: Duration = Duration::from_secs(8 * 60);
@@ -56,11 +55,8 @@ async fn main() -> ExitCode {
 
 /// Whether no "safe" was wrong, and all rounds were held.
 async fn hold(arguments: Arguments) -> Result<bool, Error> {
-    let exporter = arguments.exporter.canonicalize().map_err(|error| Error::Fetch {
-        program: format!("the exporter's binary {}", arguments.exporter.display()),
-        reason: format!("{error}; build it with `cargo build --release --bin nats-exporter`"),
-    })?;
-    let states = chosen(&arguments.states)?;
+    let exporter = runs::exporter(&arguments.exporter)?;
+    let states = runs::chosen(State::ALL, &arguments.states, "state", State::name)?;
     let mut versions = arguments.versions;
     if versions.is_empty() {
         versions = vec![oldest().to_owned(), "2.10.26".to_owned(), newest().to_owned()];
@@ -75,56 +71,33 @@ async fn hold(arguments: Arguments) -> Result<bool, Error> {
         exporter: exporter.clone(),
         evidence: arguments.evidence.clone(),
     });
-    // In one task: nearly all of their time is waiting.
-    let mut held = futures_util::stream::iter(rounds.enumerate())
-        .map(async |(at, round)| {
+    let late = || Error::Timeout { what: "the end of the round".into(), limit: ROUND_LIMIT };
+    let held = runs::hold(
+        rounds,
+        arguments.parallel,
+        async |round: &Round| {
             let outcome = tokio::time::timeout(ROUND_LIMIT, round.hold()).await;
-            let late =
-                || Error::Timeout { what: "the end of the round".into(), limit: ROUND_LIMIT };
-            (at, round, outcome.unwrap_or_else(|_| Err(late())))
-        })
-        .buffer_unordered(arguments.parallel.max(1));
-    let mut outcomes: Vec<(usize, Outcome)> = Vec::new();
+            outcome.unwrap_or_else(|_| Err(late()))
+        },
+        |round, result| match result {
+            Ok(outcome) => println!("{}", report::lines(outcome)),
+            Err(error) => println!("could not be held: {}", failure(round, error)),
+        },
+    )
+    .await;
+    let mut outcomes: Vec<Outcome> = Vec::new();
     let mut failed = Vec::new();
-    while let Some((at, round, result)) = held.next().await {
+    for (round, result) in held {
         match result {
-            Ok(outcome) => {
-                println!("{}", report::lines(&outcome));
-                outcomes.push((at, outcome));
-            }
-            Err(error) => {
-                failed.push(format!("{} {}: {error}", round.version, round.state.name()));
-                println!("{} could not be held: {error}", failed.last().map_or("", |f| f));
-            }
+            Ok(outcome) => outcomes.push(outcome),
+            Err(error) => failed.push(failure(&round, &error)),
         }
     }
-    drop(held);
-    outcomes.sort_by_key(|(at, _)| *at);
-    let outcomes: Vec<Outcome> = outcomes.into_iter().map(|(_, outcome)| outcome).collect();
-    if let Some(path) = arguments.report {
-        let text = report::document(&outcomes, &failed);
-        std::fs::write(repository().join(&path), text).map_err(|source| Error::File {
-            action: "cannot write",
-            path,
-            source,
-        })?;
-    }
+    runs::write(arguments.report, || report::document(&outcomes, &failed))?;
     let mut trials = outcomes.iter().flat_map(|outcome| &outcome.trials);
     Ok(failed.is_empty() && !trials.any(Trial::is_wrong))
 }
 
-fn chosen(names: &[String]) -> Result<Vec<State>, Error> {
-    if names.is_empty() {
-        return Ok(State::ALL.to_vec());
-    }
-    let find = |name: &String| {
-        State::ALL.iter().copied().find(|state| state.name() == name).ok_or_else(|| Error::Fetch {
-            program: format!("a state called {name}"),
-            reason: format!(
-                "there are {}",
-                State::ALL.iter().map(|state| state.name()).collect::<Vec<_>>().join(", ")
-            ),
-        })
-    };
-    names.iter().map(find).collect()
+fn failure(round: &Round, error: &Error) -> String {
+    format!("{} {}: {error}", round.version, round.state.name())
 }

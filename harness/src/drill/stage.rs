@@ -11,7 +11,7 @@ use super::{POLL, WATCHDOG};
 use crate::rules::Scale;
 use crate::workload::Flow;
 use crate::{
-    Alertmanager, Call, Cluster, Error, Exporter, Job, JszGate, Port, Prometheus, Result, Watch,
+    Alertmanager, Call, Cluster, Error, Exporter, JszGate, Port, Prometheus, Result, Watch,
 };
 
 /// The store of the server whose disk is to be full.
@@ -65,17 +65,8 @@ impl Stage {
             ports.iter().flatten().map(|port| format!("127.0.0.1:{}", port.number())).collect();
         let dir = cluster.dir();
         let alertmanager = Alertmanager::start(&dir.join("alertmanager"), Scale::default()).await?;
-        let rules = dir.join("rules");
-        std::fs::create_dir_all(&rules).map_err(Error::file("cannot create", &rules))?;
-        let job = |name, tier| Job { name, tier: Some(tier), addresses: addresses.clone() };
-        let watch = Watch {
-            jobs: vec![
-                job("nats-exporter-base", "base,exporter"),
-                job("nats-exporter-persistence", "persistence"),
-            ],
-            rules: Scale::default().write_rules(&rules)?,
-            alertmanager: Some(alertmanager.address().to_owned()),
-        };
+        let mut watch = Watch::as_shipped(&addresses, dir)?;
+        watch.alertmanager = Some(alertmanager.address().to_owned());
         let prometheus = Prometheus::start(&dir.join("prometheus"), &watch).await?;
         let mut stage = Self {
             prometheus,

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::report::advice::{Advice, Trouble};
-use crate::report::{Against, Cluster, MayRestart, Meta, SCHEMA, Server, Tier, Why};
+use crate::report::{Against, Cluster, MayRestart, SCHEMA, Server, Tier, Why};
+use crate::restart::Meta;
 
 /// A name that tries everything.
 const HOSTILE: &str = "\"><script>alert('1')</script>&amp;\u{202e}\u{1b}[2J\n";

@@ -61,6 +61,11 @@ pub(crate) fn selectors(expr: &Expr) -> Vec<(&VectorSelector, Vec<&str>)> {
     found
 }
 
+/// Whether one of these functions makes a rate of a counter.
+pub(crate) fn is_rate(around: &[&str]) -> bool {
+    around.iter().any(|function| ["rate", "increase", "changes"].contains(function))
+}
+
 /// The name of the metric that a selector reads.
 pub(crate) fn name(selector: &VectorSelector) -> &str {
     selector.name.as_deref().unwrap_or_else(|| panic!("{selector} names no metric"))

@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 
 use nats_harness::rules::Scale;
 use nats_harness::workload::{Flow, Plan, Workload, fill_store};
-use nats_harness::{
-    Account, Cluster, Error, Exporter, Job, Port, Prometheus, Watch, leave_out, newest,
-};
+use nats_harness::{Account, Cluster, Error, Exporter, Port, Prometheus, Watch, leave_out, newest};
 
 use super::{Query, dashboards, queries_of_annotations, queries_of_panels};
 use crate::broken::changed;
@@ -59,17 +57,7 @@ impl Open {
 
 /// A Prometheus with the shipped rules, which scrapes these exporters as the README says.
 async fn prometheus(dir: &Path, addresses: &[String]) -> Prometheus {
-    let rules = dir.join("rules");
-    std::fs::create_dir_all(&rules).unwrap();
-    let job = |name, tier| Job { name, tier: Some(tier), addresses: addresses.to_vec() };
-    let watch = Watch {
-        jobs: vec![
-            job("nats-exporter-base", "base,exporter"),
-            job("nats-exporter-persistence", "persistence"),
-        ],
-        rules: Scale::default().write_rules(&rules).unwrap(),
-        alertmanager: None,
-    };
+    let watch = Watch::as_shipped(addresses, dir).unwrap();
     Prometheus::start(&dir.join("prometheus"), &watch).await.unwrap()
 }
 

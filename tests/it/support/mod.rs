@@ -3,6 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "it is a part of tests, which may panic")]
 
+/// Whether the tests are to write what they find instead of comparing it.
+pub(crate) fn is_update() -> bool {
+    std::env::var_os("UPDATE").is_some()
+}
+
 pub(crate) mod authority;
 pub(crate) mod exporter;
 pub(crate) mod model;
