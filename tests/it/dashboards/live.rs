@@ -208,6 +208,20 @@ async fn what_no_real_server_could_be_made_to_say(open: &Open) {
     open.ask(&prometheus, &["Streams in trouble, lost", "Refused for their account"]).await;
 }
 
+/// A cluster without JetStream, and one that has no streams. Panels may be empty there; no query may be refused.
+async fn without_jetstream_and_without_streams(open: &Open) {
+    let core = Cluster::builder(newest()).start().await.unwrap();
+    let bare = Cluster::builder(newest()).nodes(3).jetstream(true).start().await.unwrap();
+    let port = Port::any().unwrap();
+    let prometheus = prometheus(core.dir(), &[format!("127.0.0.1:{}", port.number())]).await;
+    let targets = [core.monitor_urls(), bare.monitor_urls()].concat();
+    let _exporter = exporter(core.dir(), port, &[], targets).await;
+    prometheus.until("nats_up", 4, 1.0, PATIENCE).await.unwrap();
+    prometheus.until("nats_jetstream_configured == 0", 1, 0.0, PATIENCE).await.unwrap();
+    prometheus.until("nats_jetstream_streams", 3, 0.0, PATIENCE).await.unwrap();
+    open.ask(&prometheus, &[]).await;
+}
+
 /// A panel that shows nothing in any situation is a defect, and so is a query that Prometheus refuses.
 #[tokio::test]
 async fn every_query_is_answered_in_some_situation() {
@@ -217,6 +231,7 @@ async fn every_query_is_answered_in_some_situation() {
         stuck_and_behind(&open),
         another_version_and_a_server_that_nobody_watches(&open),
         redelivered_and_deleted(&open),
+        without_jetstream_and_without_streams(&open),
         what_no_real_server_could_be_made_to_say(&open),
     );
     let open = open.0.into_inner();
