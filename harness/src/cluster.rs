@@ -267,6 +267,12 @@ impl Cluster {
         self.nodes.iter().map(Node::monitor_url).collect()
     }
 
+    /// The servers as targets of the exporter, each with its name.
+    #[must_use]
+    pub fn named_targets(&self) -> Vec<String> {
+        self.nodes.iter().map(|node| format!("{},{}", node.name(), node.monitor_url())).collect()
+    }
+
     /// Ends all servers in good order. Dropping the cluster kills them, which is quicker.
     pub async fn stop(&self) -> Result<()> {
         try_join_all(self.nodes.iter().map(Node::stop)).await.map(drop)

@@ -70,6 +70,7 @@ impl Drill {
         let verdict = stage.verdict("").await?;
         let blockers = stage.blockers().await?;
         self.judge_verdict(&stage, verdict, &blockers, &victims, &mut problems).await?;
+        problems.extend(stage.disputes(exporter).await?);
         if self.base_is_fine {
             problems.extend(stage.base_troubles(start.elapsed()).await?);
         }

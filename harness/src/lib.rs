@@ -23,6 +23,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
 mod alertmanager;
+mod check;
 mod cluster;
 pub mod drill;
 mod error;

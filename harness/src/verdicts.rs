@@ -2,11 +2,10 @@
 //! working when that server is stopped.
 //!
 //! A [`Round`] brings one cluster into one [`State`] and stops its servers one by one; each of these is a [`Trial`].
-//! `assets` has the streams and the writes to them, `stage` the cluster and the way into the state and back to it,
-//! `exporter` asks for the verdict, and [`report`] writes what came of it.
+//! `assets` has the streams and the writes to them, `stage` the cluster and the way into the state and back to it, and
+//! [`report`] writes what came of it.
 
 mod assets;
-mod exporter;
 pub mod report;
 mod stage;
 
@@ -14,9 +13,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::{Error, Result};
+pub use crate::check::Judged;
+use crate::{Error, Result, check};
 use assets::Writes;
-pub use exporter::Judged;
 use stage::Stage;
 
 /// An election takes a few seconds; a write that fails for longer is lost.
@@ -196,7 +195,8 @@ impl Round {
         writes.tidy().await;
         stage.last_touch().await?;
         let server = stage.cluster.node(node);
-        let said = exporter::ask(&self.exporter, &stage.cluster, &server.name()).await?;
+        let report = check::ask(&self.exporter, stage.cluster.named_targets()).await?;
+        let said = report.of(&server.name())?;
         if self.only.is_some_and(|only| only != said.verdict) {
             return Ok(None);
         }
@@ -224,7 +224,7 @@ impl Round {
         };
         if let (true, Some(dir)) = (trial.is_wrong(), &self.evidence) {
             let name = format!("{}-{}-{}.json", self.version, self.state.name(), trial.server);
-            let text = format!("{trial:#?}\n{}\n{raw}\n", said.raw);
+            let text = format!("{trial:#?}\n{}\n{raw}\n", report.raw);
             write(&dir.join(name), &text)?;
         }
         Ok(Some(trial))

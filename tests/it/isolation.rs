@@ -300,7 +300,8 @@ async fn something_new_makes_the_configuration_be_asked_for_again() {
     let shown = |samples: &Samples| {
         samples.value("nats_exporter_jetstream_config_unknown", &[]) == Some(0.0)
     };
-    let samples = exporter.until("/metrics", Duration::from_secs(30), shown).await;
+    // It is asked for again after a hundred times what the first request took.
+    let samples = exporter.until("/metrics", Duration::from_secs(240), shown).await;
     assert!(shown(&samples));
     assert_eq!(samples.value("nats_jetstream_stream_limit_bytes", &new), Some(1e6));
     let consumer = [("stream", "NEW"), ("consumer", "work")];

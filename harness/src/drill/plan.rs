@@ -284,6 +284,7 @@ pub static ALL: &[Drill] = &[
             ("NatsJetStreamApiErrors", TICKET_DATA),
         ],
         reasons: &["stream_replica_behind", "meta_peer_behind", "assets_unhealthy"],
+        others: Some(false),
         ..USUAL
     },
     Drill {

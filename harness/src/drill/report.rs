@@ -44,7 +44,8 @@ pub fn document(outcomes: &[Outcome], tools: &str) -> String {
          three replicas, watched by the exporter, a real Prometheus with the shipped rules, and a real Alertmanager \
          with the shipped example. Then something is broken, and who is called is compared with who should be. \
          `page-` is a call in the night, `ticket-` one for the day; platform owns the base tier, data the \
-         persistence tier. A call that is not expected fails the drill, whatever it says.\n\n\
+         persistence tier. A call that is not expected fails the drill, whatever it says; and so does a restart \
+         verdict of the rules on any server that is not the one of `nats-exporter check`.\n\n\
          So that nobody waits for hours, every duration in the rules and in Alertmanager became {} s and a {}th of \
          itself: one minute is 23 s here, five are 35 s, and 15 are 65 s. The servers take their own time.\n\n\
          {tools}\n",

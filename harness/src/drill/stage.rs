@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::plan::{Drill, Fault};
 use super::{POLL, WATCHDOG};
+use crate::check::{self, Judged};
 use crate::rules::Scale;
 use crate::workload::Flow;
 use crate::{
@@ -18,6 +19,9 @@ use crate::{
 const SMALL_DISK: u64 = 12 << 20;
 /// What JetStream may use where that is to be reached.
 const SMALL_LIMIT: &str = "24MB";
+
+/// Within this time the rules and `nats-exporter check` are of one mind.
+const AGREE: Duration = Duration::from_secs(30);
 
 /// What runs in a drill.
 pub(super) struct Stage {
@@ -142,6 +146,55 @@ impl Stage {
         let found =
             self.prometheus.query(&format!("nats:restart_safe:bool{{server={server:?}}}")).await?;
         Ok(found.first().map(|(_, value)| *value > 0.5))
+    }
+
+    /// The servers of which the rules and `nats-exporter check` do not say the same, one sentence each. While something
+    /// changes they see it at different moments, so they have some time to agree.
+    ///
+    /// A new start is no reason here: in a drill the rules forget it earlier than the command.
+    pub(super) async fn disputes(&self, exporter: &Path) -> Result<Vec<String>> {
+        if self.exporters.iter().all(Option::is_none) {
+            return Ok(Vec::new());
+        }
+        let end = Instant::now() + AGREE;
+        loop {
+            let report = check::ask(exporter, self.named_targets()).await?;
+            let mut disputes = Vec::new();
+            for (_, name) in self.servers() {
+                let said = report.of(&name)?;
+                let recorded = match self.verdict(&name).await? {
+                    Some(true) => Judged::Safe,
+                    Some(false) => Judged::Unsafe,
+                    None => Judged::Unknown,
+                };
+                if said.verdict != recorded {
+                    let blockers = self.blockers().await?;
+                    if blockers.contains("recent_restart") && recorded == Judged::Unsafe {
+                        continue;
+                    }
+                    disputes.push(format!(
+                        "check calls {name} {} for {:?}, {:?} not seen, and the rules {} for {blockers:?}",
+                        said.verdict.as_str(),
+                        said.reasons,
+                        said.unseen,
+                        recorded.as_str(),
+                    ));
+                }
+            }
+            if disputes.is_empty() || Instant::now() >= end {
+                return Ok(disputes);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// The servers as targets with their names, by the way that the exporters ask them.
+    fn named_targets(&self) -> Vec<String> {
+        if self.jsz.is_empty() {
+            return self.cluster.named_targets();
+        }
+        let gates = self.servers().zip(&self.jsz);
+        gates.map(|((_, name), gate)| format!("{name},{}", gate.url())).collect()
     }
 
     /// The reasons against a restart.
