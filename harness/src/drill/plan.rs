@@ -146,7 +146,6 @@ pub static ALL: &[Drill] = &[
             &[call("NatsBaseServerDown", TICKET_PLATFORM, 80)],
         ],
         reasons: &["meta_leader_unknown"],
-        victims: Some(true),
         others: Some(false),
         ..USUAL
     },
@@ -161,7 +160,6 @@ pub static ALL: &[Drill] = &[
             &[call("NatsExporterDown", TICKET_PLATFORM, 80)],
         ],
         reasons: &["meta_leader_unknown"],
-        victims: Some(true),
         others: Some(false),
         ..USUAL
     },
