@@ -9,8 +9,11 @@ mod documents;
 mod manifests;
 #[path = "deploy/probes.rs"]
 mod probes;
+#[path = "deploy/restart.rs"]
+mod restart;
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -58,7 +61,7 @@ fn every_yaml_file_can_be_read() {
     let files = [texts("deploy"), texts(".github")].concat();
     let files: Vec<_> = files
         .iter()
-        .filter(|path| path.ends_with(".yaml") || path.ends_with(".yml"))
+        .filter(|path| Path::new(path).extension().is_some_and(|e| e == "yaml" || e == "yml"))
         .filter(|path| !yaml(path).is_empty())
         .collect();
     assert!(files.len() > 15, "they were found: {files:?}");

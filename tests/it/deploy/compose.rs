@@ -111,8 +111,7 @@ fn the_servers_are_of_a_tested_version_that_their_health_check_is_right_for() {
 async fn servers_and_exporter_work_with_their_configurations() {
     let compose = compose();
     let dir = tempfile::tempdir().unwrap();
-    let ports: Vec<[Port; 3]> =
-        (0..3).map(|_| [(); 3].map(|()| Port::any().unwrap())).collect();
+    let ports: Vec<[Port; 3]> = (0..3).map(|_| [(); 3].map(|()| Port::any().unwrap())).collect();
     let mut servers = Vec::new();
     let mut exporter = fs::read_to_string(Path::new(DIRECTORY).join("exporter.yaml")).unwrap();
     for (name, [client, monitor, route]) in SERVERS.iter().zip(&ports) {
@@ -140,8 +139,7 @@ async fn servers_and_exporter_work_with_their_configurations() {
         let target = format!("http://{name}:8222");
         assert!(exporter.contains(&target), "{target} is asked");
         exporter = exporter.replace(&target, &format!("http://127.0.0.1:{}", monitor.number()));
-        let arguments =
-            ["--config", config.to_str().unwrap(), "--name", flag(service, "--name")];
+        let arguments = ["--config", config.to_str().unwrap(), "--name", flag(service, "--name")];
         let log = dir.path().join(format!("{name}.log"));
         servers.push(Process::start(&binary, arguments, &log).unwrap());
     }

@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::LazyLock;
 
 use clap::CommandFactory;
-use nats_exporter::catalog::describe;
+use nats_exporter::catalog::{Family, describe};
 use nats_exporter::cli::Cli;
 use nats_exporter::settings::SETTINGS;
 use nats_harness::rules::{self, FILES};
@@ -30,7 +30,7 @@ fn words(quoted: &str) -> Vec<&str> {
 fn unknown<'w>(words: impl IntoIterator<Item = &'w str>) -> Vec<String> {
     let metrics: BTreeSet<String> = describe()
         .iter()
-        .flat_map(|table| table.families.iter().map(|family| family.sample_name()))
+        .flat_map(|table| table.families.iter().map(Family::sample_name))
         .collect();
     let (mut alerts, mut recorded) = (BTreeSet::new(), BTreeSet::new());
     for rule in FILES.iter().flat_map(|file| rules::read(file).unwrap().groups) {
@@ -93,7 +93,10 @@ fn what_replaces_the_old_is_there() {
     for (old, new) in &rows {
         assert!(!new.is_empty(), "{old} has no answer");
         let quoted = quoted(new);
-        assert!(!quoted.is_empty() || new.contains("none") || new.contains(".json"), "{old}: {new}");
+        assert!(
+            !quoted.is_empty() || new.contains("none") || new.contains(".json"),
+            "{old}: {new}"
+        );
         let unknown = unknown(quoted.iter().flat_map(|text| words(text)));
         assert_eq!(unknown, Vec::<String>::new(), "{old}: {new}");
     }
@@ -122,7 +125,10 @@ fn what_is_called_ours_is_there() {
 fn a_wrong_name_is_found() {
     let wrong = ["nats_up_and_away", "--no-such-flag", "NatsNoSuchAlert", "nats:no", "scrape.no"];
     assert_eq!(unknown(wrong), wrong);
-    assert_eq!(unknown(["nats_up", "--web.listen-address", "NatsBaseServerDown"]), Vec::<String>::new());
+    assert_eq!(
+        unknown(["nats_up", "--web.listen-address", "NatsBaseServerDown"]),
+        Vec::<String>::new()
+    );
 }
 
 /// Links of the documents that go to files of the repository.
