@@ -357,10 +357,14 @@ fn pods_may_do_nothing_that_they_need_not() {
 
 // --------------------------------------------------------------------------------------- figures
 
-/// A figure of a table in `docs/performance.md`.
+const MEDIUM: &str = "### M: 500 streams, 5,000 consumers";
+const LARGE: &str = "### L: 5,000 streams, 50,000 consumers";
+const CLUSTER: &str = "L in a cluster of 3, R3, 2 accounts, 250 mirrors, ours";
+
+/// A figure of a table in `docs/performance.md`, below the heading that begins so.
 fn measured(heading: &str, row: &str, column: &str) -> f64 {
     let text = fs::read_to_string("docs/performance.md").unwrap();
-    let section = text.split_once(&format!("{heading}\n")).unwrap_or_else(|| panic!("{heading}")).1;
+    let section = text.split_once(heading).unwrap_or_else(|| panic!("{heading}")).1;
     let cells = |line: &str| -> Vec<String> {
         line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()
     };
@@ -370,30 +374,33 @@ fn measured(heading: &str, row: &str, column: &str) -> f64 {
     line[at.unwrap_or_else(|| panic!("{column}"))].replace(',', "").parse().unwrap()
 }
 
-fn mebibytes(quantity: &Value) -> f64 {
-    quantity.as_str().unwrap().strip_suffix("Mi").unwrap().parse().unwrap()
+fn quantity(text: &Value, unit: &str) -> f64 {
+    text.as_str().unwrap().strip_suffix(unit).unwrap().parse().unwrap()
 }
 
 /// Requests hold what was measured, and limits twice of that.
 #[test]
-fn memory_is_what_was_measured() {
+fn resources_are_what_was_measured() {
     let configured = "ours, with configuration";
-    let medium = measured("### M: 500 streams, 5,000 consumers, 7 rounds", configured, "peak MiB");
-    let large =
-        measured("### L: 5,000 streams, 50,000 consumers, 5 rounds", configured, "peak MiB");
-    let cluster = measured(
-        "## Growth",
-        "L in a cluster of 3, R3, 2 accounts, 250 mirrors, ours, with configuration",
-        "peak MiB",
-    );
+    let medium = measured(MEDIUM, configured, "peak MiB");
+    let large = measured(LARGE, configured, "peak MiB");
+    let cluster = measured("## Growth", &format!("{CLUSTER}, with configuration"), "peak MiB");
+    // A scrape every 30 s.
+    let thousandths = |milliseconds: f64| milliseconds / 30.0;
+    let of_large = thousandths(measured(LARGE, "ours, average", "CPU ms"));
+    let of_cluster = thousandths(measured("## Growth", CLUSTER, "CPU ms"));
     let sidecar = &one(VALUES)["promExporter"]["merge"]["resources"];
     let deployment = central("deployment.yaml");
     let central = &deployment["spec"]["template"]["spec"]["containers"][0]["resources"];
-    for (resources, request, limit) in [(sidecar, medium, large), (central, cluster, cluster)] {
-        let requested = mebibytes(&resources["requests"]["memory"]);
-        let limited = mebibytes(&resources["limits"]["memory"]);
+    for (resources, request, limit, cpu) in
+        [(sidecar, medium, large, of_large), (central, cluster, cluster, of_cluster)]
+    {
+        let requested = quantity(&resources["requests"]["memory"], "Mi");
+        let limited = quantity(&resources["limits"]["memory"], "Mi");
         assert!((request..3.0 * request).contains(&requested), "{request} and {requested}");
         assert!((2.0 * limit..4.0 * limit).contains(&limited), "{limit} and {limited}");
+        let processor = quantity(&resources["requests"]["cpu"], "m");
+        assert!((cpu..3.0 * cpu).contains(&processor), "{cpu} and {processor}");
         assert!(resources["limits"]["cpu"].is_null(), "who is held back sees slow servers");
     }
 }
