@@ -5,6 +5,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
+use clap::Parser;
+use nats_exporter::cli::Cli;
+
 const SCRIPT: &str = "deploy/kubernetes/rolling-restart";
 
 /// Three pods, of which `nats-2` is of the newest revision. The check of `nats-1` ends with the code in `CODE_OF_1`, that of
@@ -75,6 +78,24 @@ fn the_central_exporter_is_asked_when_there_is_one() {
     let expected = "--namespace messaging exec deployment/nats-exporter -- /usr/bin/nats-exporter check \
                     restart --server nats-1 --wait 2m http://nats-1.nats-headless:8222";
     assert!(calls.contains(&expected.to_owned()), "{calls:?}");
+}
+
+/// The program takes what the script asks it for.
+#[test]
+fn the_program_knows_the_check() {
+    for arguments in [&["nats"][..], &["-c", "nats-exporter", "nats"]] {
+        let (_, calls) = run(arguments, 0);
+        let checks: Vec<&str> = calls
+            .iter()
+            .filter_map(|call| call.split_once(" -- /usr/bin/"))
+            .map(|call| call.1)
+            .collect();
+        assert_eq!(checks.len(), 2, "{calls:?}");
+        for check in checks {
+            let parsed = Cli::try_parse_from(check.split(' '));
+            assert!(parsed.is_ok_and(|cli| cli.command.is_some()), "{check}");
+        }
+    }
 }
 
 #[test]
