@@ -15,6 +15,8 @@ mod check;
 mod config;
 #[path = "it/dashboards.rs"]
 mod dashboards;
+#[path = "it/deploy.rs"]
+mod deploy;
 #[path = "it/drills.rs"]
 mod drills;
 #[path = "it/faults.rs"]
