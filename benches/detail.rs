@@ -138,6 +138,7 @@ fn write_and_compress(bencher: Bencher) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let scrape = || {
         let snapshot = Snapshot {
+            found: None,
             target: "t".to_owned(),
             url: "http://t".to_owned(),
             identity: identity(),
@@ -152,8 +153,15 @@ fn write_and_compress(bencher: Bencher) {
             endpoints: Vec::new(),
             memory: Arc::new(Memory::default()),
         };
-        let own =
-            Own { reload_ok: true, reloaded_at: SystemTime::UNIX_EPOCH, scrapes: 1, targets: 1 };
+        let own = Own {
+            reload_ok: true,
+            reloaded_at: SystemTime::UNIX_EPOCH,
+            scrapes: 1,
+            targets: 1,
+            discovery: Vec::new(),
+            guests: 0,
+            refused: Vec::new(),
+        };
         let selection = Selection { tiers: TierSet::ALL, topics: None };
         Scrape::new(selection, vec![snapshot], own, Arc::clone(&CONFIG), &Pool::default())
     };

@@ -89,7 +89,9 @@ static EXPORTER: &[&dyn AnyTable<Scrape>] = &[
     &Erased(exporter::TargetTable),
     &Erased(exporter::DuplicateTable),
     &Erased(exporter::DroppedTable),
+    &Erased(exporter::DiscoveryTable),
     &Erased(exporter::ExporterTable),
+    &Erased(exporter::RefusedTable),
     &Erased(exporter::BuildTable),
     &Erased(exporter::ProcessTable),
 ];

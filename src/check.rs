@@ -9,6 +9,7 @@ mod text;
 use std::error::Error;
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -91,7 +92,7 @@ pub async fn run(question: Question) -> Result<ExitCode, Box<dyn Error>> {
     let Question { check, restart } = question;
     let flags = Flags { sources: check.sources.clone(), ..Flags::default() };
     let config = everything(Config::load(&flags, process_environment())?);
-    let mut asker = Asker::new(config, &check)?;
+    let mut asker = Asker::new(config, &check).await?;
     let end = Instant::now() + restart.as_ref().map_or(Duration::ZERO, |(_, wait)| *wait);
     let mut said = String::new();
     let (report, found) = loop {
@@ -140,17 +141,23 @@ fn everything(mut config: Config) -> Config {
 
 /// Asks the targets, and the servers that they know.
 struct Asker {
-    config: Config,
+    /// Read by the exporter at each reload.
+    config: Arc<Mutex<Config>>,
     exporter: Exporter,
     discovers: bool,
     monitoring_port: Option<u16>,
 }
 
 impl Asker {
-    fn new(config: Config, check: &CheckFlags) -> Result<Self, Box<dyn Error>> {
+    /// Targets that are names in DNS are looked up here, and never again.
+    async fn new(config: Config, check: &CheckFlags) -> Result<Self, Box<dyn Error>> {
+        let newest = Arc::new(Mutex::new(config.clone()));
+        let loader = Arc::clone(&newest);
+        let exporter = Exporter::new(config, Box::new(move || Ok(lock(&loader).clone())))?;
+        exporter.look_up().await;
         Ok(Self {
-            exporter: exporter(&config)?,
-            config,
+            exporter,
+            config: newest,
             discovers: !check.no_discovery,
             monitoring_port: check.monitoring_port,
         })
@@ -159,11 +166,11 @@ impl Asker {
     async fn ask(&mut self) -> Result<Report, Box<dyn Error>> {
         let mut scrape = self.scrape().await?;
         if self.discovers {
-            let found = discover::targets(&scrape, &self.config, self.monitoring_port);
+            let found = discover::targets(&scrape, &self.exporter.asked(), self.monitoring_port);
             if !found.is_empty() {
                 let guesses = found.iter().filter(|found| found.is_guess);
                 let guesses: Vec<String> = guesses.map(|found| found.target.name.clone()).collect();
-                self.config.targets.extend(found.into_iter().map(|found| found.target));
+                lock(&self.config).targets.extend(found.into_iter().map(|found| found.target));
                 scrape = self.ask_anew().await?;
                 let answers = |target: &Target| {
                     scrape
@@ -171,11 +178,13 @@ impl Asker {
                         .iter()
                         .any(|s| s.target == target.name && s.base.varz().is_some())
                 };
-                let targets = self.config.targets.len();
-                self.config
-                    .targets
-                    .retain(|target| !guesses.contains(&target.name) || answers(target));
-                if self.config.targets.len() < targets {
+                let is_shorter = {
+                    let targets = &mut lock(&self.config).targets;
+                    let count = targets.len();
+                    targets.retain(|target| !guesses.contains(&target.name) || answers(target));
+                    targets.len() < count
+                };
+                if is_shorter {
                     scrape = self.ask_anew().await?;
                 }
             }
@@ -185,7 +194,7 @@ impl Asker {
 
     /// Asks all targets, after they have changed.
     async fn ask_anew(&mut self) -> Result<Scrape, Box<dyn Error>> {
-        self.exporter = exporter(&self.config)?;
+        self.exporter.reload()?;
         self.scrape().await
     }
 
@@ -194,12 +203,11 @@ impl Asker {
             tiers: [Tier::Base, Tier::Persistence].into_iter().collect(),
             topics: None,
         };
-        let deadline = Instant::now() + self.config.scrape.timeout;
+        let deadline = Instant::now() + self.exporter.config().scrape.timeout;
         Ok(self.exporter.scrape(ScrapeRequest { selection, target: None, deadline }).await?)
     }
 }
 
-fn exporter(config: &Config) -> Result<Exporter, Box<dyn Error>> {
-    let again = config.clone();
-    Ok(Exporter::new(config.clone(), Box::new(move || Ok(again.clone())))?)
+fn lock(config: &Mutex<Config>) -> MutexGuard<'_, Config> {
+    config.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,6 +5,7 @@
 //! below, which hold nothing that is not checked. `read` and `entry` are between
 //! the two: they take values out and note what is wrong, for `error` to tell.
 
+mod allow;
 mod build;
 mod entry;
 mod error;
@@ -25,6 +26,7 @@ use reqwest::Url;
 use reqwest::header::HeaderName;
 use secrecy::SecretString;
 
+pub use self::allow::{Allowed, Asked, NoAddress};
 pub use self::error::{ConfigError, Place, Problem};
 use self::read::{Context, Section};
 use crate::cli::Flags;
@@ -42,8 +44,15 @@ pub struct Config {
     pub jetstream: JetStream,
     /// What protects the exporter and Prometheus from too much.
     pub limits: Limits,
-    /// The servers; never empty, no two with the same name.
+    /// How names in DNS are looked up.
+    pub discovery: Discovery,
+    /// What `/probe` may ask that is not a target.
+    pub probe: Probe,
+    /// The servers, no two with the same name.
     pub targets: Vec<Target>,
+    /// The names in DNS that stand for servers, no two with the same name. There is at least one of
+    /// these or of the servers, unless `/probe` may ask others.
+    pub dns_targets: Vec<DnsTarget>,
 }
 
 impl Config {
@@ -199,6 +208,66 @@ pub struct Limits {
     pub series_per_target: usize,
 }
 
+/// How names in DNS are looked up.
+#[derive(Debug, Clone)]
+pub struct Discovery {
+    /// From one look-up of a name to the next.
+    pub interval: Duration,
+    /// How long a server is asked on whose address has gone from DNS.
+    pub grace: Duration,
+    /// Whom to ask; nothing is the system's name servers.
+    pub nameserver: Option<SocketAddr>,
+}
+
+/// What `/probe` may ask that is not a target.
+#[derive(Debug, Clone)]
+pub struct Probe {
+    /// What is allowed; the first that matches says how the server is asked.
+    pub allow: Vec<Allowed>,
+    /// As many such servers are remembered at a time.
+    pub max_targets: usize,
+    /// How long one is remembered that nobody asks for.
+    pub idle: Duration,
+}
+
+/// A name in DNS that stands for servers.
+#[derive(Debug, Clone)]
+pub struct DnsTarget {
+    /// What is looked up.
+    pub records: Records,
+    /// How each server is asked. Its name is that of the whole, and the host of its URL is what is
+    /// looked up.
+    pub template: Target,
+}
+
+/// What in DNS tells the servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Records {
+    /// Addresses, each of one server: `dns+http://`.
+    Addresses,
+    /// Services, each with the host and the port of one server: `dnssrv+http://`.
+    Services,
+}
+
+impl Records {
+    const ALL: [Self; 2] = [Self::Addresses, Self::Services];
+
+    /// What stands before the scheme of the URL.
+    #[must_use]
+    pub const fn prefix(self) -> &'static str {
+        match self {
+            Self::Addresses => "dns+",
+            Self::Services => "dnssrv+",
+        }
+    }
+
+    /// What a URL asks for, and the rest of it; nothing when its host is the server.
+    fn of(url: &str) -> (Option<Self>, &str) {
+        let found = |records: Self| Some((Some(records), url.strip_prefix(records.prefix())?));
+        Self::ALL.into_iter().find_map(found).unwrap_or((None, url))
+    }
+}
+
 /// One server.
 #[derive(Debug, Clone)]
 pub struct Target {
@@ -227,6 +296,22 @@ impl Target {
         let host = self.url.host_str().unwrap_or_default();
         let port = self.url.port_or_known_default().unwrap_or_default();
         format!("{host}:{port}")
+    }
+
+    /// The server at `host`, a name or an address, asked like this one, at `port` or the same; its name
+    /// is its address. Nothing when no URL can have such a host.
+    #[must_use]
+    pub fn at(&self, host: &str, port: Option<u16>) -> Option<Self> {
+        let mut target = self.clone();
+        let is_v6 = host.contains(':') && !host.starts_with('[');
+        let host = if is_v6 { format!("[{host}]") } else { host.to_owned() };
+        target.url.set_host(Some(&host)).ok()?;
+        if port.is_some() {
+            target.url.set_port(port).ok()?;
+        }
+        target.name = target.address();
+        target.server = None;
+        Some(target)
     }
 
     /// The URL without a slash at the end, which the URL type adds to a bare host.

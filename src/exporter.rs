@@ -1,5 +1,7 @@
 //! The running exporter: its targets, one scrape over them, and the exchange of
-//! the configuration while it runs.
+//! the configuration while it runs. What `/probe` asks that is no target is in `guests`.
+
+mod guests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,19 +9,23 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::assets::Pool;
 use crate::background::Ended;
 use crate::catalog;
-use crate::config::{Config, ConfigError};
+use crate::config::{Asked, Config, ConfigError, NoAddress, Target};
+use crate::discovery::{self, Group};
 use crate::exposition::packed::Packed;
 use crate::exposition::{Format, Writer};
 use crate::memory::Memory;
 use crate::nats::client::ClientError;
 use crate::probe::{EndpointSet, Probe};
 use crate::scrape::{Scrape, Selection};
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Found, Snapshot};
+use guests::Guests;
 
 /// Reads the configuration anew, from wherever it came at the start.
 pub type Loader = Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>;
@@ -37,6 +43,9 @@ pub struct Exporter {
     assets: Pool,
     writer: Writer,
     reloading: std::sync::Mutex<()>,
+    /// Told when another configuration is in use.
+    reloaded: Notify,
+    guests: Guests,
 }
 
 impl std::fmt::Debug for Exporter {
@@ -48,15 +57,22 @@ impl std::fmt::Debug for Exporter {
 /// One configuration and what runs by it.
 struct Running {
     config: Arc<Config>,
+    /// Of the servers of the configuration.
     probes: Vec<Arc<Probe>>,
+    /// Of the servers that DNS tells of.
+    groups: Vec<Arc<Group>>,
 }
+
+/// A server to ask, and how DNS tells of it; nothing of one that is configured.
+type ToAsk = (Arc<Probe>, Option<Found>);
 
 /// What a scrape is to bring.
 #[derive(Debug, Clone)]
 pub struct ScrapeRequest {
     /// What of the catalogue is wanted.
     pub selection: Selection,
-    /// One target by its name; all when nothing is named.
+    /// One target by its name or address, or another server by its address; all targets when nothing
+    /// is named.
     pub target: Option<String>,
     /// When the answers have to be there.
     pub deadline: Instant,
@@ -71,16 +87,50 @@ pub struct Own {
     pub reloaded_at: SystemTime,
     /// Scrapes answered so far, this one included.
     pub scrapes: u64,
-    /// Targets of the configuration.
+    /// Targets of the configuration, and servers that DNS tells of.
     pub targets: usize,
+    /// What DNS has told of each target that is a name.
+    pub discovery: Vec<discovery::Status>,
+    /// Servers that are no targets, and that `/probe` knows.
+    pub guests: usize,
+    /// Probes that were refused, by reason.
+    pub refused: Vec<(&'static str, u64)>,
 }
 
-/// A name that no target has.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no target \"{name}\"; the targets are: {}", known.join(", "))]
-pub struct UnknownTarget {
-    name: String,
-    known: Vec<String>,
+/// Why a server is not asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// No target has this name, and it is not the address of another server.
+    #[error("there is no target \"{name}\"; the targets are: {}", known.join(", "))]
+    Unknown {
+        /// The name.
+        name: String,
+        /// The names of the targets.
+        known: Vec<String>,
+    },
+    /// It looks like an address and is none.
+    #[error(transparent)]
+    NoAddress(#[from] NoAddress),
+    /// No target has this address, and it may not be asked without being one.
+    #[error(
+        "there is no target \"{address}\", and probe.allow does not allow to ask it; the targets are: {}",
+        known.join(", ")
+    )]
+    NotAllowed {
+        /// The address.
+        address: String,
+        /// The names of the targets.
+        known: Vec<String>,
+    },
+    /// As many other servers are known as may be.
+    #[error(
+        "{0} servers that are no targets are known, which is as many as probe.max_targets allows; \
+         one is forgotten when it was not asked for during probe.idle"
+    )]
+    Full(usize),
+    /// It cannot be asked with the settings of what allows it.
+    #[error(transparent)]
+    Client(#[from] ClientError),
 }
 
 /// A configuration that cannot be put to use.
@@ -110,8 +160,10 @@ impl Exporter {
     /// When the settings of a target cannot be used.
     pub fn new(config: Config, loader: Loader) -> Result<Self, ClientError> {
         let started = Instant::now();
+        let running = Running::new(config, &HashMap::new(), &[], started)?;
+        Guests::check(&running.config, started)?;
         Ok(Self {
-            running: ArcSwap::from_pointee(Running::new(config, &HashMap::new(), started)?),
+            running: ArcSwap::from_pointee(running),
             loader,
             started,
             ready: AtomicBool::new(false),
@@ -121,6 +173,8 @@ impl Exporter {
             assets: Pool::default(),
             writer: Writer::default(),
             reloading: std::sync::Mutex::new(()),
+            reloaded: Notify::new(),
+            guests: Guests::default(),
         })
     }
 
@@ -130,15 +184,38 @@ impl Exporter {
         Arc::clone(&self.running.load().config)
     }
 
-    /// The targets, in the order of the configuration.
+    /// The targets in the order of the configuration, and the servers that DNS tells of.
     #[must_use]
     pub fn targets(&self) -> Vec<TargetSummary> {
-        let running = self.running.load();
-        let summary = |target: &crate::config::Target| TargetSummary {
-            name: target.name.clone(),
-            url: target.base_url().to_owned(),
-        };
-        running.config.targets.iter().map(summary).collect()
+        let summary =
+            |target: Target| TargetSummary { url: target.base_url().to_owned(), name: target.name };
+        self.asked().into_iter().map(summary).collect()
+    }
+
+    /// Whom a scrape asks: the targets in the order of the configuration, and the servers that DNS
+    /// tells of.
+    #[must_use]
+    pub fn asked(&self) -> Vec<Target> {
+        let to_ask = self.running.load().to_ask();
+        to_ask.into_iter().map(|(probe, _)| probe.target().clone()).collect()
+    }
+
+    /// Looks up the targets that are names in DNS, once. Whatever comes of it is in the next scrape.
+    pub async fn look_up(&self) {
+        let groups = self.running.load().groups.clone();
+        let look_ups = groups.into_iter().map(|group| async move { group.look_up().await });
+        look_ups.collect::<JoinSet<_>>().join_all().await;
+    }
+
+    /// Looks up the targets that are names in DNS, over and over, whatever the configuration in use is.
+    pub async fn discover(&self) {
+        loop {
+            let mut look_ups = JoinSet::new();
+            for group in &self.running.load().groups {
+                look_ups.spawn(Arc::clone(group).follow());
+            }
+            self.reloaded.notified().await;
+        }
     }
 
     /// Says that scrapes can be answered.
@@ -146,32 +223,59 @@ impl Exporter {
         self.ready.store(true, Ordering::Release);
     }
 
-    /// Whether scrapes can be answered.
+    /// Whether scrapes can be answered, and every name was looked up once, whatever came of it.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
+            && self.running.load().groups.iter().all(|group| group.is_looked_up())
     }
 
     /// Asks the targets, all at once.
     ///
     /// # Errors
-    /// When the request names a target that is not configured.
-    pub async fn scrape(&self, request: ScrapeRequest) -> Result<Scrape, UnknownTarget> {
+    /// When the request names a server that is not to be asked.
+    pub async fn scrape(&self, request: ScrapeRequest) -> Result<Scrape, Refused> {
         let reload_ok = self.reload_ok.load(Ordering::Acquire);
         let running = self.running.load_full();
-        let probes = running.select(request.target.as_deref())?;
+        let to_ask = match &request.target {
+            None => running.to_ask(),
+            Some(target) => vec![self.find(&running, target)?],
+        };
         let scrapes = self.scrapes.fetch_add(1, Ordering::Relaxed) + 1;
         let wanted = catalog::needed(&request.selection);
-        let snapshots = ask(probes, wanted, request.deadline).await;
+        let snapshots = ask(to_ask, wanted, request.deadline).await;
+        let snapshots = discovery::settle(snapshots, &running.groups);
         let own = Own {
             reload_ok,
             reloaded_at: SystemTime::UNIX_EPOCH
                 + Duration::from_millis(self.reloaded_at.load(Ordering::Relaxed)),
             scrapes,
-            targets: running.probes.len(),
+            targets: running.to_ask().len(),
+            discovery: running.groups.iter().map(|group| group.status()).collect(),
+            guests: self.guests.count(&running.config),
+            refused: self.guests.refused(),
         };
         let config = Arc::clone(&running.config);
         Ok(Scrape::new(request.selection, snapshots, own, config, &self.assets))
+    }
+
+    /// The target that has this name or address, or another server that may be asked.
+    fn find(&self, running: &Running, target: &str) -> Result<ToAsk, Refused> {
+        let to_ask = running.to_ask();
+        if let Some(named) = to_ask.iter().find(|(probe, _)| probe.target().name == target) {
+            return Ok(named.clone());
+        }
+        let known = || to_ask.iter().map(|(probe, _)| probe.target().name.clone()).collect();
+        let Some(asked) = Asked::parse(target)? else {
+            return Err(Refused::Unknown { name: target.to_owned(), known: known() });
+        };
+        if let Some(same) = to_ask.iter().find(|(probe, _)| asked.is_of(probe.target())) {
+            return Ok(same.clone());
+        }
+        match self.guests.find(&asked, &running.config, self.started)? {
+            Some(guest) => Ok((guest, None)),
+            None => Err(Refused::NotAllowed { address: asked.to_string(), known: known() }),
+        }
     }
 
     /// Writes a scrape: texts that belong one behind the other.
@@ -193,8 +297,9 @@ impl Exporter {
         match self.load() {
             // What is said about the new configuration comes after it is in use.
             Ok(running) => {
-                let targets = running.probes.len();
+                let targets = running.config.targets.len() + running.config.dns_targets.len();
                 self.running.store(Arc::new(running));
+                self.reloaded.notify_one();
                 self.reloaded_at.store(now_millis(), Ordering::Relaxed);
                 self.reload_ok.store(true, Ordering::Release);
                 tracing::info!(targets, "configuration reloaded");
@@ -213,7 +318,9 @@ impl Exporter {
         let old = self.running.load();
         let memories = old.probes.iter();
         let memories = memories.map(|p| (p.target().url.to_string(), Arc::clone(p.memory())));
-        Ok(Running::new(config, &memories.collect(), self.started)?)
+        let running = Running::new(config, &memories.collect(), &old.groups, self.started)?;
+        Guests::check(&running.config, self.started)?;
+        Ok(running)
     }
 }
 
@@ -221,6 +328,7 @@ impl Running {
     fn new(
         config: Config,
         memories: &HashMap<String, Arc<Memory>>,
+        old_groups: &[Arc<Group>],
         epoch: Instant,
     ) -> Result<Self, ClientError> {
         let config = Arc::new(config);
@@ -230,27 +338,39 @@ impl Running {
             .iter()
             .map(|target| {
                 let memory = memory(target.url.as_str());
-                Probe::new(target, &config, memory, epoch).map(Arc::new)
+                Probe::new(target, None, &config, memory, epoch).map(Arc::new)
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { config, probes })
+        let group = |target| {
+            let old = old_groups.iter().find(|group| group.is_of(target));
+            Group::new(target, &config, epoch, old.map(Arc::as_ref)).map(Arc::new)
+        };
+        let groups = config.dns_targets.iter().map(group).collect::<Result<_, _>>()?;
+        Ok(Self { config, probes, groups })
     }
 
-    fn select(&self, name: Option<&str>) -> Result<Vec<Arc<Probe>>, UnknownTarget> {
-        let Some(name) = name else { return Ok(self.probes.clone()) };
-        let named = self.probes.iter().find(|probe| probe.target().name == name);
-        named.map(|probe| vec![Arc::clone(probe)]).ok_or_else(|| UnknownTarget {
-            name: name.to_owned(),
-            known: self.probes.iter().map(|probe| probe.target().name.clone()).collect(),
-        })
+    /// Every server, each address once.
+    fn to_ask(&self) -> Vec<ToAsk> {
+        let mut to_ask: Vec<ToAsk> =
+            self.probes.iter().map(|probe| (Arc::clone(probe), None)).collect();
+        for (probe, found) in self.groups.iter().flat_map(|group| group.asked()) {
+            if to_ask.iter().all(|(other, _)| other.target().url != probe.target().url) {
+                to_ask.push((probe, Some(found)));
+            }
+        }
+        to_ask
     }
 }
 
-/// Asks all probes at once and keeps their order.
-async fn ask(probes: Vec<Arc<Probe>>, wanted: EndpointSet, deadline: Instant) -> Vec<Snapshot> {
-    let tasks: Vec<_> = probes
+/// Asks all servers at once and keeps their order.
+async fn ask(to_ask: Vec<ToAsk>, wanted: EndpointSet, deadline: Instant) -> Vec<Snapshot> {
+    let tasks: Vec<_> = to_ask
         .into_iter()
-        .map(|probe| tokio::spawn(async move { probe.snapshot(wanted, deadline).await }))
+        .map(|(probe, found)| {
+            tokio::spawn(
+                async move { Snapshot { found, ..probe.snapshot(wanted, deadline).await } },
+            )
+        })
         .collect();
     let mut snapshots = Vec::with_capacity(tasks.len());
     for task in tasks {

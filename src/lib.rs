@@ -1,7 +1,7 @@
 //! Prometheus exporter for NATS that keeps core messaging and JetStream apart.
 //!
-//! The way of a scrape: [`web`] takes the request, [`exporter`] asks all targets through
-//! [`probe`], which makes a [`snapshot`] of each; [`scrape`] puts the snapshots together and
+//! The way of a scrape: [`web`] takes the request, [`exporter`] asks all targets, and the servers that
+//! [`discovery`] finds, through [`probe`], which makes a [`snapshot`] of each; [`scrape`] puts the snapshots together and
 //! [`assets`] their streams and consumers, [`catalog`] says what is shown of them, and
 //! [`exposition`] writes it.
 
@@ -12,6 +12,7 @@ pub mod check;
 pub mod cli;
 pub mod config;
 pub mod detail;
+pub mod discovery;
 pub mod docs;
 pub mod exporter;
 pub mod exposition;

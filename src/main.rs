@@ -68,6 +68,8 @@ async fn serve(exporter: Arc<Exporter>) -> Result<(), Box<dyn std::error::Error>
     let mut hangups = signal(SignalKind::hangup())?;
     let server = Server::bind(Arc::clone(&exporter))?;
     exporter.set_ready();
+    let discovery = Arc::clone(&exporter);
+    let discovery = tokio::spawn(async move { discovery.discover().await });
     let reloads = tokio::spawn(async move {
         while hangups.recv().await.is_some() {
             let exporter = Arc::clone(&exporter);
@@ -77,6 +79,7 @@ async fn serve(exporter: Arc<Exporter>) -> Result<(), Box<dyn std::error::Error>
     });
     server.run(stop).await;
     reloads.abort();
+    discovery.abort();
     Ok(())
 }
 

@@ -70,6 +70,23 @@ pub struct History {
     logged: Logged,
 }
 
+impl History {
+    /// Whether the newest request gave nothing.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        matches!(self.logged, Logged::Failing(_))
+    }
+
+    /// Adds what another address of the same server fared like.
+    fn add(&mut self, other: &Self) {
+        self.last_success = self.last_success.max(other.last_success);
+        for (reason, count) in &other.failures {
+            *self.failures.entry(*reason).or_default() += count;
+        }
+        self.unknown_fields += other.unknown_fields;
+    }
+}
+
 /// What the log said last of an endpoint.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Logged {
@@ -275,6 +292,34 @@ impl Memory {
         }
     }
 
+    /// Takes over what `old` knows of the same server, which has another address now: the peers that
+    /// it had, so that they are missed, and what was counted, so that no count of its series falls.
+    /// What `old` keeps is the name.
+    ///
+    /// The traffic of its routes is left behind: those connections ended with the process, and the
+    /// count begins anew with the next.
+    pub fn take_over(&self, old: &Self) {
+        let (remotes, most_peers, histories, dropped) = {
+            let mut old = old.lock();
+            (
+                std::mem::take(&mut old.remotes),
+                old.most_peers.take(),
+                std::mem::take(&mut old.histories),
+                std::mem::take(&mut old.dropped_series),
+            )
+        };
+        let mut inner = self.lock();
+        for (name, seen) in remotes {
+            let newest = inner.remotes.entry(name).or_insert(seen);
+            *newest = seen.max(*newest);
+        }
+        inner.most_peers = inner.most_peers.max(most_peers);
+        for (endpoint, history) in histories {
+            inner.histories.entry(endpoint).or_default().add(&history);
+        }
+        inner.dropped_series += dropped;
+    }
+
     /// Counts series that were cut.
     pub fn dropped(&self, series: u64) {
         self.lock().dropped_series += series;
@@ -325,6 +370,7 @@ fn log_failure(target: &str, endpoint: Endpoint, failed: &Failed, news: bool) {
 mod tests {
     use super::*;
     use crate::nats::decode::decode;
+    use crate::nats::failure::Failure;
 
     fn varz(id: &str, name: &str) -> Varz {
         let text = format!(
@@ -354,6 +400,30 @@ mod tests {
         assert_eq!(memory.learned().unwrap().stable_name(), Some("n9"));
         memory.learn("t", &varz("D", "D"));
         assert_eq!(memory.learned().unwrap().stable_name(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_at_another_address_is_missed_nothing_and_counts_on() {
+        let (old, new) = (Memory::default(), Memory::default());
+        let start = Instant::now();
+        let failed = |memory: &Memory| {
+            let failure = Failure::new(Reason::Connect, "gone");
+            let failed: Outcome<()> = Err(Failed { failure, elapsed: Duration::ZERO });
+            memory.record("t", Endpoint::Varz, &failed);
+        };
+        old.learn("t", &varz("A", "n1"));
+        old.peers(&varz("A", "n1"), Some(&routez(&["n2", "n3"])), None, start);
+        old.dropped(3);
+        (0..2).for_each(|_| failed(&old));
+        failed(&new);
+        for _ in 0..2 {
+            new.take_over(&old);
+            assert_eq!(new.history(Endpoint::Varz).failures[&Reason::Connect], 3, "once");
+            assert_eq!(new.dropped_series(), 3);
+        }
+        let peers = new.peers(&varz("B", "n1"), Some(&routez(&["n2"])), None, start);
+        assert_eq!((peers.expected, peers.missing), (2, vec!["n3".to_owned()]));
+        assert_eq!(old.learned().unwrap().stable_name(), Some("n1"));
     }
 
     #[test]

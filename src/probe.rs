@@ -17,7 +17,7 @@ use crate::config::{Config, Target};
 use crate::detail::Detail;
 use crate::flight::{Flight, Outcome, Waiting};
 use crate::memory::{Learned, Memory, Peers};
-use crate::nats::client::{Answer, Client, ClientError};
+use crate::nats::client::{Addresses, Answer, Client, ClientError};
 use crate::nats::decode::{Body, decode};
 use crate::nats::endpoint::{self, Endpoint};
 use crate::nats::failure::{Failure, Reason};
@@ -85,17 +85,21 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// A probe of `target`; it connects to nothing yet. `epoch` is the same for all targets.
+    /// A probe of `target`; it connects to nothing yet. `addresses` are those of its host, when they
+    /// are looked up elsewhere. `epoch` is the same for all targets.
     ///
     /// # Errors
     /// When the TLS files or the credentials of the target cannot be used.
     pub fn new(
         target: &Target,
+        addresses: Option<&Addresses>,
         config: &Arc<Config>,
         memory: Arc<Memory>,
         epoch: Instant,
     ) -> Result<Self, ClientError> {
-        let client = Client::new(target, config.limits.body_bytes, config.scrape.base_timeout / 2)?;
+        let (body_bytes, connect_timeout) =
+            (config.limits.body_bytes, config.scrape.base_timeout / 2);
+        let client = Client::new(target, addresses, body_bytes, connect_timeout)?;
         Ok(Self {
             target: target.clone(),
             detail: DetailProbe::new(&target.name, &client, config, &memory, epoch),
@@ -160,6 +164,7 @@ impl Probe {
         Snapshot {
             target: self.target.name.clone(),
             url: self.target.base_url().to_owned(),
+            found: None,
             identity: self.identity(learned.as_ref()),
             learned,
             base,

@@ -12,6 +12,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use self::advice::Advice;
+use crate::discovery::Status;
 use crate::restart::{self, Answer, Meta, Note, Restart, Scope, uptime_seconds};
 use crate::scrape::Scrape;
 use crate::snapshot::Snapshot;
@@ -33,6 +34,8 @@ pub struct Report {
     pub asked_at: u64,
     /// By name.
     pub clusters: Vec<Cluster>,
+    /// What was not seen and could belong to any cluster; one sentence each.
+    pub unseen: Vec<String>,
 }
 
 /// A cluster.
@@ -176,6 +179,7 @@ impl Report {
             schema: SCHEMA,
             asked_at: asked_at.as_secs(),
             clusters: restart::judge(scrape).into_iter().map(cluster).collect(),
+            unseen: scrape.own.discovery.iter().filter_map(Status::unseen).collect(),
         }
     }
 

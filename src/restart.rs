@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::discovery::Status;
 use crate::nats::jsz::{MetaCluster, RaftGroup as _};
 use crate::scrape::Scrape;
 use crate::snapshot::{Snapshot, Switch};
@@ -379,7 +380,9 @@ impl<'s> View<'s> {
 
     /// What was not seen, whichever server it is about: one sentence each.
     fn unseen(&self) -> Vec<String> {
-        let mut unseen = Vec::new();
+        // Whose servers they are is not known, so they are missed in every cluster.
+        let mut unseen: Vec<String> =
+            self.scrape.own.discovery.iter().filter_map(Status::unseen).collect();
         for stranger in self.strangers() {
             unseen.push(format!("{stranger} is a server of the cluster and was not seen"));
         }

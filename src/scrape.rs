@@ -129,8 +129,8 @@ fn elect_meta_leaders(snapshots: &[Snapshot]) -> Vec<usize> {
 /// Makes sure that no two snapshots have the same labels.
 ///
 /// Two targets with the same process behind them are one server: the first that answers speaks for
-/// it. Two processes with the same name are two servers, and the later one is called by its
-/// address.
+/// it. That is worth a word, unless both are addresses that DNS has for one name. Two processes with
+/// the same name are two servers, and the later one is called by its address.
 fn tell_apart(snapshots: Vec<Snapshot>) -> (Vec<Snapshot>, Vec<Duplicate>) {
     let mut kept: Vec<Snapshot> = Vec::with_capacity(snapshots.len());
     let mut duplicates = Vec::new();
@@ -146,7 +146,11 @@ fn tell_apart(snapshots: Vec<Snapshot>) -> (Vec<Snapshot>, Vec<Duplicate>) {
             } else {
                 snapshot
             };
-            duplicates.push(Duplicate { identity: spare.identity, target: spare.target });
+            let by =
+                |snapshot: &Snapshot| snapshot.found.as_ref().map(|found| Arc::clone(&found.by));
+            if by(&spare).is_none() || by(&spare) != by(&kept[at]) {
+                duplicates.push(Duplicate { identity: spare.identity, target: spare.target });
+            }
             continue;
         }
         let taken = |identity: &Identity| kept.iter().any(|other| other.identity == *identity);

@@ -258,4 +258,47 @@ pub const SETTINGS: &[Setting] = &[
         fallback: Fallback::Value("250000"),
         description: "Most series of accounts, streams and consumers from one target; 0 is no limit.",
     },
+    Setting {
+        key: "discovery.interval",
+        flag: None,
+        shape: Shape::One("DURATION"),
+        fallback: Fallback::Value("30s"),
+        description: "How often the names of `dns+http` and `dnssrv+http` targets are looked up.",
+    },
+    Setting {
+        key: "discovery.grace",
+        flag: None,
+        shape: Shape::One("DURATION"),
+        fallback: Fallback::Value("5m"),
+        description: "How long a server is asked on, and shown as down, whose address has gone from DNS.",
+    },
+    Setting {
+        key: "discovery.nameserver",
+        flag: None,
+        shape: Shape::One("ADDRESS"),
+        fallback: Fallback::Words("the system's"),
+        description: "The name server to ask; port 53 when none is written.",
+    },
+    Setting {
+        key: "probe.allow",
+        flag: Some("probe.allow"),
+        shape: Shape::Many("PATTERN"),
+        fallback: Fallback::Words("none"),
+        description: "Servers that `/probe` may ask though they are no targets, such as `http://*.nats.svc:8222` \
+                      or `http://10.0.0.0/8:8222`.",
+    },
+    Setting {
+        key: "probe.max_targets",
+        flag: None,
+        shape: Shape::One("COUNT"),
+        fallback: Fallback::Value("500"),
+        description: "Most servers that are no targets and that `/probe` knows at the same time.",
+    },
+    Setting {
+        key: "probe.idle",
+        flag: None,
+        shape: Shape::One("DURATION"),
+        fallback: Fallback::Value("15m"),
+        description: "How long such a server is remembered when nobody asks for it.",
+    },
 ];

@@ -29,6 +29,15 @@ pub struct Identity {
     pub server: String,
 }
 
+/// How DNS tells of an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The target of the configuration that is looked up.
+    pub by: Arc<str>,
+    /// It was there and is not any more.
+    pub is_gone: bool,
+}
+
 /// What one probe of one target learned.
 #[derive(Debug)]
 pub struct Snapshot {
@@ -36,6 +45,8 @@ pub struct Snapshot {
     pub target: String,
     /// The target's address, without credentials.
     pub url: String,
+    /// How DNS tells of the address; nothing of a target of the configuration.
+    pub found: Option<Found>,
     /// The labels.
     pub identity: Identity,
     /// Who the server said it is, now or when it answered last.

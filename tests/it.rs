@@ -17,12 +17,16 @@ mod config;
 mod dashboards;
 #[path = "it/deploy.rs"]
 mod deploy;
+#[path = "it/discovery.rs"]
+mod discovery;
 #[path = "it/drills.rs"]
 mod drills;
 #[path = "it/faults.rs"]
 mod faults;
 #[path = "it/golden.rs"]
 mod golden;
+#[path = "it/guests.rs"]
+mod guests;
 #[path = "it/identity.rs"]
 mod identity;
 #[path = "it/isolation.rs"]
@@ -33,6 +37,8 @@ mod program;
 mod prometheus;
 #[path = "it/real_server.rs"]
 mod real_server;
+#[path = "it/sharding.rs"]
+mod sharding;
 #[path = "it/status.rs"]
 mod status;
 #[path = "it/support/mod.rs"]

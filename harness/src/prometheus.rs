@@ -87,10 +87,15 @@ pub struct Prometheus {
 impl Prometheus {
     /// Starts one whose files are in the directory `dir`, which is made, and waits until it answers.
     pub async fn start(dir: &Path, watch: &Watch<'_>) -> Result<Self> {
+        Self::start_with(dir, &watch.config()).await
+    }
+
+    /// As [`Prometheus::start`], with this configuration.
+    pub async fn start_with(dir: &Path, config: &str) -> Result<Self> {
         let binary = fetch("prometheus").await?;
         std::fs::create_dir_all(dir).map_err(Error::file("cannot create", dir))?;
         let file = dir.join("prometheus.yml");
-        std::fs::write(&file, watch.config()).map_err(Error::file("cannot write", &file))?;
+        std::fs::write(&file, config).map_err(Error::file("cannot write", &file))?;
         let port = Port::any()?;
         let arguments = [
             format!("--config.file={}", file.display()),

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use super::{Entities, Table, Topic, rows};
 use crate::detail::Detail;
+use crate::discovery::Status;
 use crate::exporter::Own;
 use crate::memory::History;
 use crate::nats::endpoint::Endpoint;
@@ -239,8 +240,11 @@ impl Table for ExporterTable {
             "Scrapes that were answered."
             => |o| o.scrapes;
         gauge "nats_exporter_targets", "exporter",
-            "Targets of the configuration."
+            "Servers that are asked: targets of the configuration, and what DNS tells of."
             => |o| o.targets as u64;
+        gauge "nats_exporter_probe_targets", "exporter",
+            "Servers that are no targets, that /probe was asked for lately, and that are remembered; at most probe.max_targets."
+            => |o| o.guests as u64;
         gauge "nats_exporter_config_last_reload_successful", "exporter",
             "Whether the newest configuration is the one in use."
             => |o| o.reload_ok;
@@ -251,6 +255,66 @@ impl Table for ExporterTable {
 
     fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<&'s Own>) {
         entities.push(0, [], &scrape.own);
+    }
+}
+
+/// A target that is a name in DNS.
+pub(super) struct DiscoveryTable;
+
+impl Table for DiscoveryTable {
+    const TOPIC: Topic = Topic::Exporter;
+    const TIERS: &'static [Tier] = EXPORTER;
+    const NEEDS: &'static [Endpoint] = &[];
+    const LABELS: &'static [&'static str] = &["target"];
+    type Source = Scrape;
+    type Entity<'s> = &'s Status;
+
+    rows! {
+        gauge "nats_exporter_discovery_last_lookup_successful", "exporter",
+            "Whether the last look-up of the name ended with an answer, which may be that there is no server; 0 before the first."
+            => |s| s.is_resolved;
+        gauge "nats_exporter_discovery_last_success_timestamp_seconds", "exporter",
+            "When the last look-up with an answer ended, in seconds since the epoch."
+            => |s| s.last_success.map(Timestamp::from);
+        gauge "nats_exporter_discovery_servers", "exporter",
+            "Servers that the last look-up with an answer told of."
+            => |s| s.known as u64;
+        gauge "nats_exporter_discovery_servers_gone", "exporter",
+            "Servers that are gone from DNS and are asked on for discovery.grace."
+            => |s| s.in_grace as u64;
+        gauge "nats_exporter_discovery_addresses_passed_over", "exporter",
+            "IPv6 addresses that are not asked, because they are taken for second ones of the servers with an IPv4 address."
+            => |s| s.passed_over as u64;
+    }
+
+    fn entities<'s>(scrape: &'s Scrape, _: Tier, entities: &mut Entities<&'s Status>) {
+        for status in &scrape.own.discovery {
+            entities.push(0, [&*status.target], status);
+        }
+    }
+}
+
+/// Probes that were refused.
+pub(super) struct RefusedTable;
+
+impl Table for RefusedTable {
+    const TOPIC: Topic = Topic::Exporter;
+    const TIERS: &'static [Tier] = EXPORTER;
+    const NEEDS: &'static [Endpoint] = &[];
+    const LABELS: &'static [&'static str] = &["reason"];
+    type Source = Scrape;
+    type Entity<'s> = u64;
+
+    rows! {
+        counter "nats_exporter_probe_refused", "exporter",
+            "Probes of servers that are no targets and were not asked: not_allowed by probe.allow, or table_full by probe.max_targets."
+            => |count| *count;
+    }
+
+    fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<u64>) {
+        for (reason, count) in &scrape.own.refused {
+            entities.push(0, [*reason], *count);
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use reqwest::Url;
 
-use crate::config::{Config, Target};
+use crate::config::Target;
 use crate::nats::routez::Routez;
 use crate::scrape::Scrape;
 use crate::snapshot::Snapshot;
@@ -23,14 +23,14 @@ pub(super) struct Found {
 ///
 /// They are asked as the target that knows them is: with its scheme, path, credentials and certificates, at its port or
 /// at `port`. An address that is asked already is not asked twice, whatever answers there.
-pub(super) fn targets(scrape: &Scrape, config: &Config, port: Option<u16>) -> Vec<Found> {
+pub(super) fn targets(scrape: &Scrape, known: &[Target], port: Option<u16>) -> Vec<Found> {
     let names: BTreeSet<&str> = scrape.snapshots.iter().filter_map(Snapshot::own_name).collect();
-    let mut asked: BTreeSet<String> = config.targets.iter().map(Target::address).collect();
+    let mut asked: BTreeSet<String> = known.iter().map(Target::address).collect();
     let mut found = Vec::new();
     for snapshot in scrape.snapshots.iter().filter(|snapshot| knows_more(snapshot, &names)) {
-        let known_by = config.targets.iter().find(|target| target.name == snapshot.target);
+        let known_by = known.iter().find(|target| target.name == snapshot.target);
         for (host, is_guess) in hosts(snapshot, &names) {
-            let target = known_by.and_then(|known_by| at(known_by, &host, port));
+            let target = known_by.and_then(|known_by| known_by.at(&host, port));
             if let Some(target) = target.filter(|target| asked.insert(target.address())) {
                 found.push(Found { target, is_guess });
             }
@@ -60,17 +60,4 @@ fn hosts(snapshot: &Snapshot, names: &BTreeSet<&str>) -> Vec<(String, bool)> {
     let strangers = routes.filter(|route| !is_asked(&route.remote_name));
     let addresses = strangers.filter_map(|route| Some((route.ip.clone()?, true)));
     configured.filter_map(host).chain(addresses).collect()
-}
-
-fn at(known_by: &Target, host: &str, port: Option<u16>) -> Option<Target> {
-    let mut target = known_by.clone();
-    let is_v6 = host.contains(':') && !host.starts_with('[');
-    let host = if is_v6 { format!("[{host}]") } else { host.to_owned() };
-    target.url.set_host(Some(&host)).ok()?;
-    if port.is_some() {
-        target.url.set_port(port).ok()?;
-    }
-    target.name = target.address();
-    target.server = None;
-    Some(target)
 }

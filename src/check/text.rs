@@ -26,6 +26,11 @@ pub(super) fn report(report: &Report, only: Option<&str>) -> String {
             write_cluster(&mut text, cluster, &servers);
         }
     }
+    if report.clusters.is_empty() {
+        for what in &report.unseen {
+            let _ = writeln!(text, "{UNKNOWN}Not seen:{UNKNOWN:#} {}.", shown(what));
+        }
+    }
     if let (Some(only), true) = (only, text.is_empty()) {
         let names: Vec<String> = report.servers().map(|server| shown(&server.name)).collect();
         let _ = writeln!(

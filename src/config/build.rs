@@ -1,14 +1,21 @@
 //! From the raw configuration to the checked one, a function for each section.
 
 use std::collections::HashMap;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use regex::Regex;
 
 use super::entry::{Entry, Reason};
 use super::read::{Context, Given, Section};
-use super::target;
-use super::{Config, Detail, Filter, JetStream, Limits, Log, LogFormat, Scrape, Target, Web};
+use super::{Config, Detail, Discovery, Filter, JetStream, Limits, Log, LogFormat, Probe, Scrape};
+use super::{DnsTarget, Target, Web, allow, target};
+
+/// Where name servers listen.
+const DNS_PORT: u16 = 53;
+
+/// Looking a name up more often would only load the name server.
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Reads everything. The result is of use only if no problem was noted.
 pub(super) fn config(context: &Context, mut root: Section) -> Config {
@@ -17,29 +24,85 @@ pub(super) fn config(context: &Context, mut root: Section) -> Config {
     let scrape = scrape(root.section("scrape"));
     let jetstream = jetstream(root.section("jetstream"));
     let limits = limits(root.section("limits"));
-    let mut targets = target::targets(context, &mut root);
-    labels(&mut root, &mut targets);
+    let discovery = discovery(root.section("discovery"));
+    let mut probe = probe(root.section("probe"));
+    let (mut targets, mut dns_targets) =
+        target::targets(context, &mut root, !probe.allow.is_empty());
+    labels(&mut root, &mut targets, &mut dns_targets, &mut probe);
     root.finish();
-    Config { web, log, scrape, jetstream, limits, targets }
+    Config { web, log, scrape, jetstream, limits, discovery, probe, targets, dns_targets }
 }
 
 /// The labels for targets that have none of their own.
-fn labels(root: &mut Section, targets: &mut [Target]) {
+fn labels(
+    root: &mut Section,
+    targets: &mut [Target],
+    dns_targets: &mut [DnsTarget],
+    probe: &mut Probe,
+) {
     if let Some(cluster) = root.take("cluster", Entry::name) {
-        for target in &mut *targets {
+        let found = dns_targets.iter_mut().map(|target| &mut target.template);
+        let allowed = probe.allow.iter_mut().map(|allowed| &mut allowed.template);
+        for target in targets.iter_mut().chain(found).chain(allowed) {
             target.cluster.get_or_insert_with(|| cluster.clone());
         }
     }
-    let server = root.take("server", |entry| match targets {
-        [_] | [] => entry.name(),
-        _ => Err(format!(
+    let server = root.take("server", |entry| match (&*targets, &*dns_targets) {
+        ([_] | [], []) => entry.name(),
+        (targets, []) => Err(format!(
             "one name cannot stand for {} targets; write the key server in the section of each target",
             targets.len()
         )),
+        _ => Err(target::MANY_SERVERS.to_owned()),
     });
     if let (Some(server), [target]) = (server, targets) {
         target.server.get_or_insert(server);
     }
+}
+
+fn discovery(mut section: Section) -> Discovery {
+    let discovery = Discovery {
+        interval: section
+            .setting("interval", |entry| match entry.time_out()? {
+                interval if interval < SHORTEST_INTERVAL => {
+                    Err(format!("{} is too often; write \"1s\" or more", entry.shown()))
+                }
+                interval => Ok(interval),
+            })
+            .value,
+        grace: section.setting("grace", Entry::duration).value,
+        nameserver: section.take("nameserver", nameserver),
+    };
+    section.finish();
+    discovery
+}
+
+fn nameserver(entry: &Entry) -> Result<SocketAddr, Reason> {
+    let text = entry.text()?;
+    let alone = || Some(SocketAddr::from((text.parse::<IpAddr>().ok()?, DNS_PORT)));
+    text.parse().ok().or_else(alone).ok_or_else(|| {
+        format!(
+            "{text:?} is not the address of a name server; \
+             write one such as \"10.96.0.10\", \"10.96.0.10:53\" or \"[fd00::10]:53\""
+        )
+    })
+}
+
+fn probe(mut section: Section) -> Probe {
+    let probe =
+        Probe {
+            allow: allow::allowed(&mut section),
+            max_targets: section
+                .setting("max_targets", |entry| match entry.whole()? {
+                    0 => Err("0 leaves no room for any; to refuse all, leave probe.allow empty"
+                        .to_owned()),
+                    count => Ok(count),
+                })
+                .value,
+            idle: section.setting("idle", Entry::time_out).value,
+        };
+    section.finish();
+    probe
 }
 
 fn web(mut section: Section) -> Web {

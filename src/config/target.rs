@@ -1,4 +1,5 @@
-//! The list of servers: plain URLs and sections, their credentials and names.
+//! The list of targets: plain URLs and sections, their credentials and names. A target is a server, or
+//! a name in DNS that stands for several.
 
 use std::collections::HashMap;
 
@@ -12,14 +13,31 @@ use super::entry::{Entry, Reason};
 use super::error::Place;
 use super::read::{Context, Section};
 use super::secret::{self, Sources};
-use super::{BasicAuth, Target, Tls};
+use super::{BasicAuth, DnsTarget, Records, Target, Tls};
 
 const EXAMPLE: &str = "http://127.0.0.1:8222";
 
-/// Reads the targets; wrong ones are noted and left out.
-pub(super) fn targets(context: &Context, root: &mut Section) -> Vec<Target> {
-    let items = root.items("targets");
-    let mut targets: Vec<(Place, Target)> = Vec::new();
+/// What a target of the list stands for.
+struct Listed {
+    place: Place,
+    /// Where its servers are told, when that is DNS.
+    records: Option<Records>,
+    target: Target,
+}
+
+/// Reads the targets, those that are servers and those that are names in DNS; wrong ones are noted
+/// and left out. Without the list there is the default, unless `others_are_asked`.
+pub(super) fn targets(
+    context: &Context,
+    root: &mut Section,
+    others_are_asked: bool,
+) -> (Vec<Target>, Vec<DnsTarget>) {
+    let is_given = root.has("targets");
+    let mut items = root.items("targets");
+    if others_are_asked && !is_given {
+        items.clear();
+    }
+    let mut targets: Vec<Listed> = Vec::new();
     for item in items {
         let place = item.place.clone();
         let target = if item.is_section() {
@@ -27,22 +45,31 @@ pub(super) fn targets(context: &Context, root: &mut Section) -> Vec<Target> {
         } else {
             from_text(context, &item)
         };
-        targets.extend(target.map(|target| (place, target)));
+        targets.extend(target.map(|(records, target)| Listed { place, records, target }));
     }
     refuse_doubles(context, &targets);
-    targets.into_iter().map(|(_, target)| target).collect()
+    let (mut servers, mut names) = (Vec::new(), Vec::new());
+    for Listed { records, target, .. } in targets {
+        match records {
+            None => servers.push(target),
+            Some(records) => names.push(DnsTarget { records, template: target }),
+        }
+    }
+    (servers, names)
 }
 
 /// Two targets with one name, or one server asked twice, would write the same series twice.
-fn refuse_doubles(context: &Context, targets: &[(Place, Target)]) {
-    for (index, (place, target)) in targets.iter().enumerate() {
-        let earlier = |same: &dyn Fn(&Target) -> bool| {
-            targets[..index].iter().find(|(_, earlier)| same(earlier)).map(|(place, _)| &place.key)
+fn refuse_doubles(context: &Context, targets: &[Listed]) {
+    for (index, Listed { place, records, target }) in targets.iter().enumerate() {
+        let earlier = |same: &dyn Fn(&Target) -> bool,
+                       records: &dyn Fn(Option<Records>) -> bool| {
+            let mut earlier = targets[..index].iter();
+            earlier.find(|e| same(&e.target) && records(e.records)).map(|e| &e.place.key)
         };
-        if let Some(earlier) = earlier(&|earlier| earlier.url == target.url) {
+        if let Some(earlier) = earlier(&|earlier| earlier.url == target.url, &|r| r == *records) {
             let reason = format!("{earlier} has the same URL; list each server once");
             context.report(place.clone(), reason);
-        } else if let Some(earlier) = earlier(&|earlier| earlier.name == target.name) {
+        } else if let Some(earlier) = earlier(&|earlier| earlier.name == target.name, &|_| true) {
             let name = &target.name;
             let reason =
                 format!("{earlier} has the name {name:?} as well; give one of them another name");
@@ -53,7 +80,7 @@ fn refuse_doubles(context: &Context, targets: &[(Place, Target)]) {
 
 /// A target that is only a URL, perhaps with the name of the server before it as the NATS
 /// project's exporter has it: `n1,http://127.0.0.1:8222`.
-fn from_text(context: &Context, entry: &Entry) -> Option<Target> {
+fn from_text(context: &Context, entry: &Entry) -> Option<(Option<Records>, Target)> {
     let parsed = entry.text().map_err(|_| {
         let shown = entry.shown();
         format!("{shown} is not a target; write a URL such as {EXAMPLE:?}, or a section with the key url")
@@ -64,19 +91,18 @@ fn from_text(context: &Context, entry: &Entry) -> Option<Target> {
         if id == Some("") {
             return Err("there is no name before the comma; write one, or the URL alone".to_owned());
         }
-        Ok((id.map(str::to_owned), Address::parse(url)?))
+        let address = Address::parse(url)?;
+        if id.is_some() && address.records.is_some() {
+            return Err(MANY_SERVERS.to_owned());
+        }
+        Ok((id.map(str::to_owned), address))
     });
     match parsed {
-        Ok((id, Address { url, credentials })) => Some(Target {
-            name: id.clone().unwrap_or_else(|| default_name(&url)),
-            url,
-            cluster: None,
-            server: id,
-            expected_peers: None,
-            tls: Tls::default(),
-            basic_auth: credentials,
-            headers: HashMap::new(),
-        }),
+        Ok((id, Address { url, records, credentials })) => {
+            let name = id.clone().unwrap_or_else(|| default_name(records, &url));
+            let access = Access { basic_auth: credentials, ..Access::default() };
+            Some((records, Target { server: id, ..access.to(name, url) }))
+        }
         Err(reason) => {
             context.report(entry.place.clone(), reason);
             None
@@ -84,7 +110,7 @@ fn from_text(context: &Context, entry: &Entry) -> Option<Target> {
     }
 }
 
-fn from_section(mut section: Section) -> Option<Target> {
+fn from_section(mut section: Section) -> Option<(Option<Records>, Target)> {
     let name = section.take("name", Entry::name);
     if let Some(name) = &name {
         section.belongs_to(name);
@@ -93,16 +119,46 @@ fn from_section(mut section: Section) -> Option<Target> {
         section.report("url", format!("this key is missing; write a URL such as {EXAMPLE:?}"));
     }
     let address = section.take("url", |entry| Address::parse(entry.text()?));
-    let cluster = section.take("cluster", Entry::name);
-    let server = section.take("server", Entry::name);
+    let records = address.as_ref().and_then(|address| address.records);
+    let server = section.take("server", |entry| match records {
+        None => entry.name(),
+        Some(_) => Err(MANY_SERVERS.to_owned()),
+    });
     let expected_peers = section.take("expected_peers", Entry::whole);
     let is_plain = address.as_ref().is_some_and(|address| address.url.scheme() == "http");
+    let (url, credentials) = address.map(|address| (address.url, address.credentials)).unzip();
+    let access = access(&mut section, is_plain, credentials.flatten());
+    section.finish();
+    let url = url?;
+    let name = name.unwrap_or_else(|| default_name(records, &url));
+    Some((records, Target { server, expected_peers, ..access.to(name, url) }))
+}
+
+/// How a server is asked, whichever it is.
+#[derive(Default)]
+pub(super) struct Access {
+    cluster: Option<String>,
+    tls: Tls,
+    basic_auth: Option<BasicAuth>,
+    headers: HashMap<HeaderName, SecretString>,
+}
+
+impl Access {
+    /// The target that is asked like this.
+    pub(super) fn to(self, name: String, url: Url) -> Target {
+        let Self { cluster, tls, basic_auth, headers } = self;
+        Target { name, url, cluster, server: None, expected_peers: None, tls, basic_auth, headers }
+    }
+}
+
+/// How what the section is about is asked. `in_url` are the credentials of its URL.
+pub(super) fn access(section: &mut Section, is_plain: bool, in_url: Option<BasicAuth>) -> Access {
+    let cluster = section.take("cluster", Entry::name);
     let tls = tls(section.section("tls"), is_plain);
-    let basic_auth = basic_auth(&mut section);
+    let basic_auth = basic_auth(section);
     let headers = headers(section.section("headers"));
     let authorized = headers.contains_key(&AUTHORIZATION);
-    let in_url = address.as_ref().is_some_and(|address| address.credentials.is_some());
-    match (in_url, basic_auth.is_some(), authorized) {
+    match (in_url.is_some(), basic_auth.is_some(), authorized) {
         (true, true, _) => {
             section
                 .report("basic_auth", "the URL has credentials as well; remove them from the URL");
@@ -119,18 +175,7 @@ fn from_section(mut section: Section) -> Option<Target> {
         }
         _ => {}
     }
-    section.finish();
-    let Address { url, credentials } = address?;
-    Some(Target {
-        name: name.unwrap_or_else(|| default_name(&url)),
-        url,
-        cluster,
-        server,
-        expected_peers,
-        tls,
-        basic_auth: basic_auth.or(credentials),
-        headers,
-    })
+    Access { cluster, tls, basic_auth: basic_auth.or(in_url), headers }
 }
 
 fn tls(mut section: Section, is_plain: bool) -> Tls {
@@ -214,19 +259,27 @@ fn header_value(context: &Context, entry: Entry) -> Option<SecretString> {
     Some(text.into())
 }
 
+/// Why a name is refused to a target that stands for several servers.
+pub(super) const MANY_SERVERS: &str = "one name cannot stand for all servers of a DNS name; \
+                            remove it, and each server is called as it calls itself";
+
 /// A URL and the credentials that were written in it.
 struct Address {
     url: Url,
+    /// What in DNS tells the servers, when the host is not one itself.
+    records: Option<Records>,
     credentials: Option<BasicAuth>,
 }
 
 impl Address {
     fn parse(text: &str) -> Result<Self, Reason> {
         let shown = without_secrets(text);
+        let (records, plain) = Records::of(text);
         if !text.contains("://") {
-            return Err(format!("\"{shown}\" is not a URL; write \"http://{shown}\""));
+            let (prefix, host) = (records.map_or("", Records::prefix), without_secrets(plain));
+            return Err(format!("\"{shown}\" is not a URL; write \"{prefix}http://{host}\""));
         }
-        let mut url = Url::parse(text).map_err(|reason| {
+        let mut url = Url::parse(plain).map_err(|reason| {
             format!("\"{shown}\" is not a URL ({reason}); write one such as {EXAMPLE:?}")
         })?;
         if !matches!(url.scheme(), "http" | "https") {
@@ -243,8 +296,29 @@ impl Address {
         url.set_path(&kept);
         let removed = url.set_username("").and_then(|()| url.set_password(None));
         removed.map_err(|()| format!("\"{shown}\" has no host; write one such as {EXAMPLE:?}"))?;
-        Ok(Self { url, credentials })
+        if let Some(records) = records {
+            refuse_no_name(records, plain, &url)?;
+        }
+        Ok(Self { url, records, credentials })
     }
+}
+
+/// Refuses what cannot be looked up, and a port where the records have it.
+fn refuse_no_name(records: Records, plain: &str, url: &Url) -> Result<(), Reason> {
+    if url.domain().is_none() {
+        let (prefix, plain) = (records.prefix(), url.as_str().trim_end_matches('/'));
+        return Err(format!(
+            "an IP address is not looked up in DNS; write \"{plain}\" without {prefix}"
+        ));
+    }
+    // The URL type leaves out the usual port of its scheme.
+    let authority = plain.split_once("://").map_or(plain, |(_, rest)| rest);
+    let authority = authority.split('/').next().unwrap_or_default();
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    if records == Records::Services && host.contains(':') {
+        return Err("the port is told by the SRV records; leave it out of the URL".to_owned());
+    }
+    Ok(())
 }
 
 fn credentials(url: &Url) -> Result<Option<BasicAuth>, Reason> {
@@ -279,7 +353,11 @@ fn without_secrets(text: &str) -> String {
     }
 }
 
-fn default_name(url: &Url) -> String {
+/// Host, port and path of a server; of a name in DNS the URL as it was written.
+fn default_name(records: Option<Records>, url: &Url) -> String {
+    if let Some(records) = records {
+        return format!("{}{}", records.prefix(), url.as_str().trim_end_matches('/'));
+    }
     let host = url.host_str().unwrap_or_default();
     let port = url.port_or_known_default().unwrap_or_default();
     let path = url.path().trim_end_matches('/');

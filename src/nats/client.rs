@@ -6,7 +6,7 @@ use std::error::Error as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -105,8 +105,10 @@ pub enum ClientError {
 
 impl Client {
     /// A client for `target`; it reads the files of the TLS settings, and connects to nothing yet.
+    /// `addresses` are those of its host, when somebody else looks them up.
     pub fn new(
         target: &Target,
+        addresses: Option<&Addresses>,
         body_bytes: u64,
         connect_timeout: Duration,
     ) -> Result<Self, ClientError> {
@@ -126,13 +128,18 @@ impl Client {
             .tcp_nodelay(true)
             .pool_max_idle_per_host(4)
             .pool_idle_timeout(Duration::from_secs(90));
+        if let Some(addresses) = addresses {
+            builder = builder.dns_resolver(Arc::new(addresses.clone()));
+        }
         if target.url.scheme() == "https" {
             builder = tls(builder, &target.name, &target.tls)?;
             if let Some(name) = &target.tls.server_name {
                 // The client checks the certificate against the host of the URL. So the URL gets
                 // the wanted name, and the name leads to the real host.
-                let host = target.url.host_str().unwrap_or_default().to_owned();
-                builder = builder.dns_resolver(Arc::new(Alias { host }));
+                if addresses.is_none() {
+                    let host = target.url.host_str().unwrap_or_default().to_owned();
+                    builder = builder.dns_resolver(Arc::new(Alias { host }));
+                }
                 let is_address = name.parse::<IpAddr>().is_ok();
                 // An address would be asked instead of the target: it needs no look-up.
                 if is_address || url.set_host(Some(name)).is_err() {
@@ -324,6 +331,29 @@ impl Resolve for Alias {
         Box::pin(async move {
             let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, 0)).await?.collect();
             Ok(Box::new(addresses.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// The addresses of one host, which somebody else looks up and puts in: a request never waits for it.
+#[derive(Debug, Clone, Default)]
+pub struct Addresses(Arc<Mutex<Vec<IpAddr>>>);
+
+impl Addresses {
+    /// Puts in the newest ones.
+    pub fn set(&self, addresses: Vec<IpAddr>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = addresses;
+    }
+}
+
+impl Resolve for Addresses {
+    fn resolve(&self, name: Name) -> Resolving {
+        let addresses = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Box::pin(async move {
+            if addresses.is_empty() {
+                return Err(format!("{} has no address in DNS", name.as_str()).into());
+            }
+            Ok(Box::new(addresses.into_iter().map(|ip| SocketAddr::from((ip, 0)))) as Addrs)
         })
     }
 }

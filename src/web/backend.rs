@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::deadline::Allowance;
 use crate::background::{self, Ended};
-use crate::exporter::{Exporter, ScrapeRequest};
+use crate::exporter::{Exporter, Refused, ScrapeRequest};
 use crate::exposition::Format;
 use crate::exposition::packed::Packed;
 use crate::report::Report;
@@ -40,14 +40,13 @@ pub(super) trait Backend: Send + Sync + 'static {
     /// What a scrape yields.
     type Scrape: Send + Sync + 'static;
 
-    /// Asks `target`, or every target, until `deadline`. Fails only when there is no such target;
-    /// the error is a sentence with the names that exist.
+    /// Asks `target`, or every target, until `deadline`. Fails only when `target` is not to be asked.
     fn scrape(
         &self,
         selection: Selection,
         target: Option<String>,
         deadline: Instant,
-    ) -> impl Future<Output = Result<Self::Scrape, String>> + Send;
+    ) -> impl Future<Output = Result<Self::Scrape, Refused>> + Send;
 
     /// The texts to answer, one behind the other. Fails only by a defect.
     fn write(
@@ -68,7 +67,7 @@ pub(super) trait Backend: Send + Sync + 'static {
     /// Whether scrapes can be answered.
     fn is_ready(&self) -> bool;
 
-    /// The configured targets.
+    /// The targets, and the servers that DNS tells of.
     fn targets(&self) -> Vec<Shown>;
 }
 
@@ -80,9 +79,8 @@ impl Backend for Exporter {
         selection: Selection,
         target: Option<String>,
         deadline: Instant,
-    ) -> Result<Scrape, String> {
-        let request = ScrapeRequest { selection, target, deadline };
-        Self::scrape(self, request).await.map_err(|error| error.to_string())
+    ) -> Result<Scrape, Refused> {
+        Self::scrape(self, ScrapeRequest { selection, target, deadline }).await
     }
 
     async fn write(&self, scrape: Scrape, format: Format) -> Result<Vec<Arc<Packed>>, Ended> {

@@ -19,6 +19,7 @@ use super::in_flight::InFlight;
 use super::query::{self, QueryError};
 use super::reply::{self, Reply};
 use super::status;
+use crate::exporter::Refused;
 use crate::scrape::Selection;
 use crate::tier::Tier;
 
@@ -136,7 +137,7 @@ impl<B: Backend> Routes<B> {
         let deadline = arrived + PAGE_PATIENCE.min(settings.allowance.timeout);
         let scrape = match self.backend.scrape(both, None, deadline).await {
             Ok(scrape) => scrape,
-            Err(unknown_target) => return broken(head, &unknown_target),
+            Err(refused) => return broken(head, &refused.to_string()),
         };
         match self.backend.report(scrape).await {
             Ok(report) => {
@@ -162,7 +163,7 @@ impl<B: Backend> Routes<B> {
         let deadline = arrived + settings.allowance.budget(&head.headers);
         let scrape = match self.backend.scrape(selection, target, deadline).await {
             Ok(scrape) => scrape,
-            Err(unknown_target) => return reply::text(StatusCode::NOT_FOUND, unknown_target),
+            Err(refused) => return refuse(&refused),
         };
         let format = accept::format(&head.headers);
         let coding = accept::coding(&head.headers);
@@ -225,6 +226,18 @@ fn broken(head: &Parts, error: &str) -> Reply {
         StatusCode::INTERNAL_SERVER_ERROR,
         "This is a fault of the exporter; its log says more.",
     )
+}
+
+/// A server is not asked. The sentence has no secrets: what it names was asked for, or is a file of ours.
+fn refuse(refused: &Refused) -> Reply {
+    let status = match refused {
+        Refused::Unknown { .. } => StatusCode::NOT_FOUND,
+        Refused::NoAddress(_) => StatusCode::BAD_REQUEST,
+        Refused::NotAllowed { .. } => StatusCode::FORBIDDEN,
+        Refused::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Refused::Client(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    reply::text(status, refused.to_string())
 }
 
 fn too_many(limit: usize) -> Reply {

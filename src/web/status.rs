@@ -46,7 +46,10 @@ impl Display for Page<'_> {
         f.write_str("<body>\n<header>\n<h1>NATS status</h1>\n")?;
         self.write_age(f)?;
         f.write_str("</header>\n<main>\n")?;
-        if self.targets.is_empty() {
+        if let (unseen @ [_, ..], []) = (&*self.report.unseen, &*self.report.clusters) {
+            f.write_str("<p>Nobody was asked.</p>\n")?;
+            write_list(f, unseen, |f, what| write!(f, "Not seen: {}.", Escaped(what)))?;
+        } else if self.targets.is_empty() {
             f.write_str("<p>No targets are configured, so nobody was asked.</p>\n")?;
         } else if self.report.clusters.is_empty() {
             f.write_str("<p>Nothing was seen of any target; the log says why.</p>\n")?;

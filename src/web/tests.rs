@@ -21,6 +21,7 @@ use super::deadline::Allowance;
 use super::routes::Routes;
 use super::server::{Limits, Listeners};
 use crate::background::{self, Ended};
+use crate::exporter::Refused;
 use crate::exposition::Format;
 use crate::exposition::packed::{Packed, Packer};
 use crate::report::{Report, SCHEMA};
@@ -95,7 +96,7 @@ impl Backend for Fake {
         selection: Selection,
         target: Option<String>,
         deadline: Instant,
-    ) -> Result<String, String> {
+    ) -> Result<String, Refused> {
         let name = target.clone().unwrap_or_else(|| self.all.to_owned());
         self.asked.lock().unwrap().push(Asked {
             target,
@@ -109,8 +110,10 @@ impl Backend for Fake {
             }
             "panics" => panic!("asked to"),
             "n1" | "large" | "unwritable" => {}
+            "full" => return Err(Refused::Full(3)),
             _ => {
-                return Err(format!("there is no target \"{name}\"; there are n1, large"));
+                let known = vec!["n1".to_owned(), "large".to_owned()];
+                return Err(Refused::Unknown { name, known });
             }
         }
         Ok(name)
@@ -130,7 +133,9 @@ impl Backend for Fake {
     async fn report(&self, scrape: String) -> Result<Report, Ended> {
         match scrape.as_str() {
             "unwritable" => background::run("test", || panic!("asked to")).await,
-            _ => Ok(Report { schema: SCHEMA, asked_at: 0, clusters: Vec::new() }),
+            _ => {
+                Ok(Report { schema: SCHEMA, asked_at: 0, clusters: Vec::new(), unseen: Vec::new() })
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 use nats_exporter::cli::Cli;
-use nats_exporter::config::{Config, ConfigError, Detail, LogFormat};
+use nats_exporter::config::{Config, ConfigError, Detail, DnsTarget, LogFormat, Records};
 use nats_exporter::settings::{FILE_VARIABLE, Fallback, SETTINGS, Setting, Shape};
 use secrecy::ExposeSecret;
 
@@ -242,6 +242,42 @@ fn targets_in_the_environment_have_commas_or_blanks_between() {
 }
 
 #[test]
+fn names_in_dns_are_targets_of_their_own() {
+    let variable =
+        "NATS_EXPORTER_TARGETS=dns+http://u:p@a:1/x/ http://b:2,dnssrv+https://_m._tcp.c";
+    let config = valid(&["--cluster=east"], &[variable]);
+    let [server] = config.targets.as_slice() else { panic!("one server") };
+    assert_eq!(server.name, "b:2");
+    let found: Vec<_> = config
+        .dns_targets
+        .iter()
+        .map(|DnsTarget { records, template }| {
+            (*records, template.name.as_str(), template.url.as_str(), template.basic_auth.is_some())
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            (Records::Addresses, "dns+http://a:1/x", "http://a:1/x", true),
+            (Records::Services, "dnssrv+https://_m._tcp.c", "https://_m._tcp.c/", false),
+        ]
+    );
+    assert!(config.dns_targets.iter().all(|t| t.template.cluster.as_deref() == Some("east")));
+    let nameserver = valid(&[], &["NATS_EXPORTER_DISCOVERY_NAMESERVER=10.0.0.1"]);
+    let nameserver = nameserver.discovery.nameserver.expect("it is set");
+    assert_eq!(nameserver.to_string(), "10.0.0.1:53");
+}
+
+#[test]
+fn who_answers_only_probes_has_no_target() {
+    let allow = "--probe.allow=http://10.0.0.0/8:8222";
+    assert!(valid(&[allow], &[]).targets.is_empty());
+    assert_eq!(valid(&[allow, "http://a:1"], &[]).targets.len(), 1);
+    let variable = "NATS_EXPORTER_PROBE_ALLOW=http://a:1, http://*.b:1";
+    assert_eq!(valid(&["--cluster=east"], &[variable]).probe.allow.len(), 2);
+}
+
+#[test]
 fn labels_may_come_from_the_downward_api() {
     let config = valid(&[], &["NATS_EXPORTER_SERVER=nats-0", "NATS_EXPORTER_CLUSTER=east"]);
     let target = &config.targets[0];
@@ -338,6 +374,8 @@ fn every_setting_is_read_from_its_variable() {
         let value = match setting.fallback {
             Fallback::Value(value) => value,
             Fallback::Words(_) if setting.key.ends_with("_max_age") => "0s",
+            Fallback::Words(_) if setting.key == "discovery.nameserver" => "[fd00::10]:53",
+            Fallback::Words(_) if setting.key == "probe.allow" => "http://[fd00::]/8:8222",
             Fallback::Words(_) => "x",
         };
         valid(&[], &[&format!("{}={value}", setting.variable())]);

@@ -63,7 +63,7 @@ fn trouble(layer: &'static str, wrong: &str) -> Trouble {
 }
 
 fn shown(clusters: Vec<Cluster>) -> String {
-    let report = Report { schema: SCHEMA, asked_at: 1_767_323_045, clusters };
+    let report = Report { schema: SCHEMA, asked_at: 1_767_323_045, clusters, unseen: Vec::new() };
     page(&report, &[target("n1:8222"), target("b&c")], false)
 }
 
@@ -226,7 +226,8 @@ fn names_cannot_break_out() {
     cluster.meta.as_mut().unwrap().leader = HOSTILE.to_owned();
     cluster.unseen = vec![HOSTILE.to_owned()];
     cluster.advice.troubles = vec![trouble("base", HOSTILE)];
-    let report = Report { schema: SCHEMA, asked_at: u64::MAX, clusters: vec![cluster] };
+    let report =
+        Report { schema: SCHEMA, asked_at: u64::MAX, clusters: vec![cluster], unseen: Vec::new() };
     let page = page(&report, &[target(HOSTILE)], false);
     assert!(!page.contains("<script") && !page.contains("alert('1')"), "{page}");
     assert!(!page.contains(['\u{202e}', '\u{1b}']), "{page}");
@@ -263,7 +264,12 @@ fn every_element_that_is_opened_is_closed() {
 
 #[test]
 fn nobody_to_ask_is_said_in_words() {
-    let empty = Report { schema: SCHEMA, asked_at: 0, clusters: Vec::new() };
+    let mut empty =
+        Report { schema: SCHEMA, asked_at: 0, clusters: Vec::new(), unseen: Vec::new() };
     assert!(page(&empty, &[], true).contains("No targets are configured"));
     assert!(page(&empty, &[target("n1")], true).contains("Nothing was seen of any target"));
+    empty.unseen = vec![format!("no server of {HOSTILE} was found: no answer")];
+    let text = page(&empty, &[], false);
+    let missed = format!("Not seen: no server of {HOSTILE_SHOWN} was found: no answer.");
+    assert!(text.contains(&missed) && !text.contains("No targets"), "{text}");
 }

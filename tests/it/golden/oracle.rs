@@ -169,6 +169,7 @@ fn scrape(bodies: &Bodies) -> Scrape {
         version: None,
     };
     let snapshot = Snapshot {
+        found: None,
         target: "t".to_owned(),
         url: "http://t".to_owned(),
         identity: Identity { cluster: "C\n1".to_owned(), server: OWN_NAME.to_owned() },
@@ -184,7 +185,15 @@ fn scrape(bodies: &Bodies) -> Scrape {
         endpoints: Vec::new(),
         memory: Arc::new(Memory::default()),
     };
-    let own = Own { reload_ok: true, reloaded_at: SystemTime::UNIX_EPOCH, scrapes: 1, targets: 1 };
+    let own = Own {
+        reload_ok: true,
+        reloaded_at: SystemTime::UNIX_EPOCH,
+        scrapes: 1,
+        targets: 1,
+        discovery: Vec::new(),
+        guests: 0,
+        refused: Vec::new(),
+    };
     // Without the exporter's own tier, whose numbers come from the kernel.
     let tiers = [Tier::Base, Tier::Persistence].into_iter().collect();
     let selection = Selection { tiers, topics: None };

@@ -118,7 +118,7 @@ impl Exporter {
         &self,
         path: &str,
         patience: Duration,
-        wanted: impl Fn(&Samples) -> bool,
+        mut wanted: impl FnMut(&Samples) -> bool,
     ) -> Samples {
         let end = Instant::now() + patience;
         loop {

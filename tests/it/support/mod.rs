@@ -9,6 +9,7 @@ pub(crate) fn is_update() -> bool {
 }
 
 pub(crate) mod authority;
+pub(crate) mod dns;
 pub(crate) mod exporter;
 pub(crate) mod model;
 pub(crate) mod monitor;
