@@ -17,12 +17,15 @@ BENCH_ARGS ?=
 # One more than there are cores: the longest tests mostly wait for servers.
 TEST_THREADS ?= $(shell expr $$(nproc) + 1)
 
+# For what `make package` builds, such as x86_64-unknown-linux-musl; empty is this machine. See tools/build-release.
+TARGET ?=
+
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help setup fetch demo test drills verdicts bench parts golden docs alerts dashboards pictures fmt lint deny advisories doc clean
+.PHONY: help setup fetch demo test drills verdicts bench parts golden docs alerts dashboards pictures package prove-package prove-image fmt lint deny advisories doc clean
 
 help: ## Lists the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 setup: ## Looks for compiler, Python and the like, and installs what is missing
 	tools/setup
@@ -74,6 +77,15 @@ dashboards: ## Writes the dashboards anew from their code
 alerts: ## Writes the rules for Kubernetes anew
 	UPDATE=1 cargo test --test it -- alerts::
 
+package: ## Builds the Debian package, the archive and the SBOM in dist/
+	tools/package $(TARGET)
+
+prove-package: package ## Installs, starts, upgrades and purges the package in a Debian of its own: needs root
+	tools/prove-package
+
+prove-image: ## Runs what the image holds, read-only and as its user, beside a real server: needs root
+	tools/prove-image
+
 fmt: ## Formats the code
 	cargo fmt --all
 
@@ -93,4 +105,4 @@ doc: ## Builds the documentation of the code
 
 clean: ## Removes what was built and fetched
 	cargo clean
-	rm -rf .tools
+	rm -rf .tools dist

@@ -9,8 +9,13 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{
+    Arg, ArgAction, ArgMatches, Args, CommandFactory as _, FromArgMatches, Parser, Subcommand,
+    ValueEnum,
+};
+use clap_complete::Shell;
 
+use crate::build_info::LONG_VERSION;
 use crate::settings::{Fallback, SETTINGS, Setting, Shape};
 
 const AFTER_HELP: &str = "\
@@ -45,24 +50,36 @@ const FILE_HELP: &str =
 const CHECK_ABOUT: &str =
     "Ask all servers once: which layer is broken, and may a server be restarted?";
 
+/// What the exit codes of `check` mean.
+pub(crate) const CHECK_CODES: [(u8, &str); 6] = [
+    (0, "every server may be restarted, one at a time, and nothing is wrong"),
+    (1, "the check itself failed"),
+    (2, "the flags or the configuration are wrong"),
+    (3, "every server may be restarted, and something is wrong"),
+    (4, "at least one server should not be restarted now"),
+    (5, "it cannot be told: something was not seen"),
+];
+
 const CHECK_HELP: &str = "\
-Exit codes:
-  0  every server may be restarted, one at a time, and nothing is wrong
-  1  the check itself failed
-  2  the flags or the configuration are wrong
-  3  every server may be restarted, and something is wrong
-  4  at least one server should not be restarted now
-  5  it cannot be told: something was not seen
 `check restart` tells the same of one server.
 
 One address is enough: the other servers of its cluster are looked for at the same monitoring port.";
+
+/// What is said behind the flags of `check`.
+fn check_help() -> String {
+    let mut text = "Exit codes:\n".to_owned();
+    for (code, meaning) in CHECK_CODES {
+        let _ = writeln!(text, "  {code}  {meaning}");
+    }
+    text + CHECK_HELP
+}
 
 const RESTART_ABOUT: &str = "Say whether one server may be restarted, and wait until it may";
 
 /// The command line.
 // No `Debug`: a target may carry a password.
 #[derive(Clone, Parser)]
-#[command(name = "nats-exporter", version, about = ABOUT, long_about = None, after_help = after_help())]
+#[command(name = "nats-exporter", version, long_version = LONG_VERSION, about = ABOUT, long_about = None, after_help = after_help())]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Cli {
     /// Say whether the configuration is valid, and exit: 0 if it is, 2 if not
@@ -83,7 +100,7 @@ pub struct Cli {
 #[derive(Clone, Subcommand)]
 pub enum Command {
     /// Ask all servers once.
-    #[command(about = CHECK_ABOUT, after_help = CHECK_HELP, args_conflicts_with_subcommands = true)]
+    #[command(about = CHECK_ABOUT, after_help = check_help(), args_conflicts_with_subcommands = true)]
     Check {
         /// What to ask, and how to say it.
         #[command(flatten)]
@@ -92,6 +109,20 @@ pub enum Command {
         #[command(subcommand)]
         command: Option<CheckCommand>,
     },
+    /// Say whether the exporter that runs with the same configuration can be scraped: 0 if it can, 1 if not
+    Healthcheck {
+        /// As they were given to the exporter.
+        #[command(flatten)]
+        flags: Flags,
+    },
+    /// Write the script that lets a shell complete the flags
+    Completions {
+        /// For which shell
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
+    /// Write the manual page, to be read with `man -l -`
+    Man,
 }
 
 /// What to check of one server.
@@ -222,4 +253,12 @@ fn help(setting: &Setting) -> String {
     let variable = setting.variable();
     let repeated = if matches!(setting.shape, Shape::Many(_)) { "; may be repeated" } else { "" };
     format!("{description}{repeated} [default: {default}] [env: {variable}]")
+}
+
+/// The script that lets `shell` complete the command line.
+#[must_use]
+pub fn completions(shell: Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "nats-exporter", &mut script);
+    script
 }

@@ -67,24 +67,49 @@ impl Config {
         flags: &Flags,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let environment = environment.into_iter().collect();
-        let file = layers::file(flags, &environment);
-        let entries = layers::merge(file.as_ref(), &environment, flags)?;
-        let name = file.as_ref().map(|file| file.path.display().to_string());
-        let context = Context {
-            file: name.unwrap_or_else(|| "configuration".to_owned()),
-            directory: layers::directory(file.as_ref()),
-            environment: &environment,
-            problems: RefCell::default(),
-            named_variables: RefCell::default(),
-        };
-        let config = build::config(&context, Section::root(&context, entries));
-        let Context { problems, named_variables, .. } = context;
-        let mut problems = problems.into_inner();
-        let named_variables = named_variables.into_inner();
-        problems.extend(layers::unknown_variables(&environment, &named_variables));
-        if problems.is_empty() { Ok(config) } else { Err(ConfigError::Invalid(problems)) }
+        take(flags, environment, |context, root| {
+            let config = build::config(context, root);
+            let named_variables = context.named_variables.borrow();
+            let unknown = layers::unknown_variables(context.environment, &named_variables);
+            context.problems.borrow_mut().extend(unknown);
+            config
+        })
     }
+
+    /// Reads only where an exporter with this configuration listens. What is wrong with the rest is passed over: a
+    /// file that became wrong does not stop an exporter that runs.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, or the addresses are wrong.
+    pub fn listen_addresses(
+        flags: &Flags,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Vec<SocketAddr>, ConfigError> {
+        take(flags, environment, |_, root| build::listen_addresses(root))
+    }
+}
+
+/// Lays the sources over each other and gives them to `build`; its result holds only if it noted no problem.
+fn take<T>(
+    flags: &Flags,
+    environment: impl IntoIterator<Item = (String, String)>,
+    build: impl FnOnce(&Context, Section) -> T,
+) -> Result<T, ConfigError> {
+    let environment = environment.into_iter().collect();
+    let file = layers::file(flags, &environment);
+    let entries = layers::merge(file.as_ref(), &environment, flags)?;
+    let name = file.as_ref().map(|file| file.path.display().to_string());
+    let context = Context {
+        file: name.unwrap_or_else(|| "configuration".to_owned()),
+        directory: layers::directory(file.as_ref()),
+        environment: &environment,
+        problems: RefCell::default(),
+        named_variables: RefCell::default(),
+    };
+    let built = build(&context, Section::root(&context, entries));
+    let problems = context.problems.into_inner();
+    if problems.is_empty() { Ok(built) } else { Err(ConfigError::Invalid(problems)) }
 }
 
 /// The variables of this process, for [`Config::load`]; those that are not Unicode are left out.

@@ -7,6 +7,7 @@
 
 pub mod assets;
 pub mod background;
+pub mod build_info;
 pub mod catalog;
 pub mod check;
 pub mod cli;
@@ -17,6 +18,8 @@ pub mod docs;
 pub mod exporter;
 pub mod exposition;
 pub mod flight;
+pub mod healthcheck;
+pub mod manual;
 pub mod memory;
 pub mod nats;
 pub mod probe;

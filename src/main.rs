@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use clap::Parser as _;
 use nats_exporter::check;
-use nats_exporter::cli::{Cli, Command};
+use nats_exporter::cli::{Cli, Command, completions};
 use nats_exporter::config::{Config, ConfigError, process_environment};
 use nats_exporter::exporter::Exporter;
 use nats_exporter::web::Server;
-use nats_exporter::{docs, telemetry};
+use nats_exporter::{docs, healthcheck, manual, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[global_allocator]
@@ -22,17 +22,25 @@ const BAD_CONFIGURATION: u8 = 2;
 fn main() -> ExitCode {
     let Cli { config_check, list_metrics, flags, command } = Cli::parse();
     if list_metrics {
-        return print(&docs::list());
+        return print(docs::list().as_bytes());
     }
-    if let Some(Command::Check { check, command }) = command {
-        return run(check::run(check::Question::new(check, command)));
+    match command {
+        Some(Command::Check { check, command }) => {
+            return run(check::run(check::Question::new(check, command)));
+        }
+        Some(Command::Healthcheck { flags }) => {
+            return run(async { Ok(healthcheck::run(&flags).await.map(|()| ExitCode::SUCCESS)?) });
+        }
+        Some(Command::Completions { shell }) => return print(&completions(shell)),
+        Some(Command::Man) => return print(&manual::page()),
+        None => {}
     }
     let config = match Config::load(&flags, process_environment()) {
         Ok(config) => config,
         Err(error) => return fail(BAD_CONFIGURATION, &error),
     };
     if config_check {
-        return print("the configuration is valid\n");
+        return print(b"the configuration is valid\n");
     }
     if let Err(error) = telemetry::init(&config.log) {
         return fail(BAD_CONFIGURATION, &error);
@@ -97,9 +105,9 @@ fn termination() -> std::io::Result<impl Future<Output = ()>> {
 }
 
 /// Writes to the standard output; a closed pipe is no reason to panic.
-fn print(text: &str) -> ExitCode {
+fn print(text: &[u8]) -> ExitCode {
     use std::io::Write as _;
-    match std::io::stdout().write_all(text.as_bytes()) {
+    match std::io::stdout().write_all(text) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }

@@ -29,6 +29,8 @@ mod golden;
 mod guests;
 #[path = "it/identity.rs"]
 mod identity;
+#[path = "it/install.rs"]
+mod install;
 #[path = "it/isolation.rs"]
 mod isolation;
 #[path = "it/program.rs"]

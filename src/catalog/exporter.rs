@@ -6,6 +6,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::{Entities, Table, Topic, rows};
+use crate::build_info::REVISION;
 use crate::detail::Detail;
 use crate::discovery::Status;
 use crate::exporter::Own;
@@ -325,18 +326,18 @@ impl Table for BuildTable {
     const TOPIC: Topic = Topic::Exporter;
     const TIERS: &'static [Tier] = EXPORTER;
     const NEEDS: &'static [Endpoint] = &[];
-    const LABELS: &'static [&'static str] = &["version"];
+    const LABELS: &'static [&'static str] = &["version", "revision"];
     type Source = Scrape;
     type Entity<'s> = ();
 
     rows! {
         gauge "nats_exporter_build_info", "exporter",
-            "1, with the version of the exporter in the label."
+            "1, with the version of the exporter and the commit that it was built from; `-dirty` behind it means changed sources."
             => |_info| true;
     }
 
     fn entities(_: &Scrape, _: Tier, entities: &mut Entities<()>) {
-        entities.push(0, [env!("CARGO_PKG_VERSION")], ());
+        entities.push(0, [env!("CARGO_PKG_VERSION"), REVISION], ());
     }
 }
 

@@ -115,6 +115,11 @@ fn web(mut section: Section) -> Web {
     web
 }
 
+/// Only what [`Web::listen_addresses`] would be.
+pub(super) fn listen_addresses(mut root: Section) -> Vec<SocketAddr> {
+    root.section("web").list("listen_addresses", listen_address)
+}
+
 fn listen_address(entry: &Entry) -> Result<SocketAddr, Reason> {
     let text = entry.text()?;
     let every = text.strip_prefix(':').and_then(|port| port.parse().ok());

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use nats_exporter::build_info::REVISION;
+
 use crate::support::exporter::Exporter;
 use crate::support::replay::{FIXTURES, Recording, Replay, folders};
 use crate::support::samples::Samples;
@@ -182,7 +184,9 @@ fn normalise(text: &str, servers: &BTreeMap<String, Replay>) -> String {
                 line.replace_range(end + 1.., VARIES);
             }
             if line.starts_with("nats_exporter_build_info") {
-                line = line.replace(env!("CARGO_PKG_VERSION"), VARIES);
+                for own in [env!("CARGO_PKG_VERSION"), REVISION] {
+                    line = line.replace(&format!("\"{own}\""), &format!("\"{VARIES}\""));
+                }
             }
             for (name, server) in servers {
                 line = line.replace(
