@@ -107,9 +107,9 @@ fn take<T>(
         problems: RefCell::default(),
         named_variables: RefCell::default(),
     };
-    let built = build(&context, Section::root(&context, entries));
+    let taken = build(&context, Section::root(&context, entries));
     let problems = context.problems.into_inner();
-    if problems.is_empty() { Ok(built) } else { Err(ConfigError::Invalid(problems)) }
+    if problems.is_empty() { Ok(taken) } else { Err(ConfigError::Invalid(problems)) }
 }
 
 /// The variables of this process, for [`Config::load`]; those that are not Unicode are left out.
