@@ -260,5 +260,11 @@ fn help(setting: &Setting) -> String {
 pub fn completions(shell: Shell) -> Vec<u8> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "nats-exporter", &mut script);
+    if shell == Shell::Bash {
+        // clap_complete takes the hyphen for the border of a subcommand in one place of two, so that flags of
+        // subcommands would not be completed.
+        let text = String::from_utf8_lossy(&script);
+        return text.replace("nats__subcmd__exporter", "nats__exporter").into_bytes();
+    }
     script
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use nats_exporter::settings::{SETTINGS, Shape};
-use nats_harness::repository;
+use nats_harness::{Cluster, newest, repository};
 use tempfile::TempDir;
 
 use super::support::exporter::Exporter;
@@ -38,7 +38,9 @@ fn offered(words: &[&str]) -> BTreeSet<String> {
     let script = written(&["completions", "bash"]);
     let last = words.len() - 1;
     let ask = format!(
-        "\nCOMP_WORDS=({})\nCOMP_CWORD={last}\n_nats-exporter nats-exporter '{}' '{}'\n\
+        "\nCOMP_WORDS=({})\nCOMP_CWORD={last}\n\
+         complete=$(complete -p nats-exporter)\ncomplete=${{complete##*-F }}\n\
+         ${{complete%% *}} nats-exporter '{}' '{}'\n\
          printf '%s\\n' \"${{COMPREPLY[@]}}\"\n",
         words.join(" "),
         words[last],
@@ -167,8 +169,8 @@ async fn health_is_what_the_exporter_says_of_itself() {
 
 #[tokio::test]
 async fn somebody_else_at_the_port_is_not_the_exporter() {
-    let server = Monitor::start(Model::default()).await;
-    let output = health(&[&listening("127.0.0.1", &server.url())]);
+    let cluster = Cluster::builder(newest()).start().await.expect("a server");
+    let output = health(&[&listening("127.0.0.1", &cluster.node(0).monitor_url())]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("answers with 404"), "{output:?}");
 }
@@ -208,8 +210,11 @@ fn the_configuration_of_the_packages_is_right() {
     check_config(&example);
     let folder = TempDir::new().expect("a folder");
     std::fs::write(folder.path().join("nats-password"), "secret").expect("it can be written");
+    std::fs::write(folder.path().join("nats-ca.pem"), "").expect("it can be written");
     let text = std::fs::read_to_string(&example).expect("the example");
-    let is_example = |line: &str| line.starts_with('#') && !line.starts_with("# ") && line != "#";
+    // One space, and only one, is before what is said to people.
+    let is_said = |line: &str| line.starts_with("# ") && !line.starts_with("#  ");
+    let is_example = |line: &str| line.starts_with('#') && !is_said(line);
     assert!(text.lines().filter(|line| is_example(line)).count() > 20);
     let lines = text.lines().map(|line| if is_example(line) { &line[1..] } else { line });
     let all = lines.collect::<Vec<_>>().join("\n");
