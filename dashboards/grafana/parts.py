@@ -43,13 +43,13 @@ RESTARTS = {
 }
 
 
-def _weighed(selector, weights, labels="nats_cluster, server, reason"):
+def _weighed(selector, weights):
     """The series with a reason, as the number that their reason weighs."""
     parts = []
     for weight in sorted(set(weights.values()), reverse=True):
         reasons = "|".join(reason for reason, of_reason in weights.items() if of_reason == weight)
         parts.append(f'{weight} * ({selector % reasons} == 1)')
-    return f"max by ({labels}) ({' or '.join(parts)})"
+    return f"max by (nats_cluster, server, reason) ({' or '.join(parts)})"
 
 
 def blockers(title, width):
@@ -60,16 +60,14 @@ def blockers(title, width):
         title, width,
         about(
             "The reasons against a restart that hold now, the heaviest first: one with a server is about restarting that "
-            "server, one without is about restarting any but the one it is because of.",
+            "server, one without is about restarting any that has not the trouble itself.",
             good="empty, while the verdict beside it is SAFE. Empty beside UNKNOWN means that not all is known.",
         ),
         CLUSTER_COLUMN,
         Label("server", "Server", empty="any", width=100),
         Label("reason", "What speaks against it", words={key: (text, None) for key, (_, text) in BLOCKERS.items()}),
-        Label("other_server", "Because of", width=100),
         Value("A", "A restart now", _weighed('nats:restart_blocker:bool<cluster,reason=~"%s">',
-                                             {key: weight for key, (weight, _) in BLOCKERS.items()},
-                                             "nats_cluster, server, other_server, reason"),
+                                             {key: weight for key, (weight, _) in BLOCKERS.items()}),
               "none", WEIGHTS, width=150),
         sort=[("A restart now", True), ("Cluster", False), ("Server", False)],
         missing="nothing that is known: see the verdict",
