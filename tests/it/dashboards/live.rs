@@ -33,25 +33,40 @@ impl Open {
     }
 
     /// Asks until each of the panels in `of` has shown something in this situation, or for so long that it is a defect.
+    /// Some show it for seconds only, so they are not asked in the row of all others.
     async fn ask(&self, prometheus: &Prometheus, of: &[&str]) {
+        let all = async {
+            loop {
+                self.ask_once(prometheus, &[""]).await;
+                tokio::time::sleep(POLL).await;
+            }
+        };
         let end = Instant::now() + PATIENCE;
-        loop {
-            let open: Vec<Query> = self.0.borrow().iter().cloned().collect();
-            for query in open {
-                // Prometheus refuses what does not parse, or matches many with many.
-                let found = prometheus.query(&SCALE.expression(&query.with(".*"))).await;
-                let found = found.unwrap_or_else(|error| panic!("{}: {error}", query.place));
-                if !found.is_empty() {
-                    self.0.borrow_mut().remove(&query);
-                }
+        let wanted = async {
+            while self.ask_once(prometheus, of).await && Instant::now() < end {
+                tokio::time::sleep(Duration::from_secs(1)).await;
             }
-            let waits =
-                self.0.borrow().iter().any(|query| of.iter().any(|of| query.place.contains(of)));
-            if !waits || Instant::now() >= end {
-                return;
-            }
-            tokio::time::sleep(POLL).await;
+        };
+        tokio::select! {
+            () = all => {}
+            () = wanted => {}
         }
+        self.ask_once(prometheus, &[""]).await;
+    }
+
+    /// Asks for what these panels have not shown so far, and returns whether something is left of it.
+    async fn ask_once(&self, prometheus: &Prometheus, of: &[&str]) -> bool {
+        let is_meant = |query: &&Query| of.iter().any(|of| query.place.contains(of));
+        let open: Vec<Query> = self.0.borrow().iter().filter(is_meant).cloned().collect();
+        for query in open {
+            // Prometheus refuses what does not parse, or matches many with many.
+            let found = prometheus.query(&SCALE.expression(&query.with(".*"))).await;
+            let found = found.unwrap_or_else(|error| panic!("{}: {error}", query.place));
+            if !found.is_empty() {
+                self.0.borrow_mut().remove(&query);
+            }
+        }
+        self.0.borrow().iter().any(|query| is_meant(&query))
     }
 }
 
@@ -148,8 +163,8 @@ async fn another_version_and_a_server_that_nobody_watches(open: &Open) {
     let prometheus = prometheus(dir.dir(), &addresses).await;
     let exporter_before = exporter(dir.dir(), old, &[], watched).await;
     open.ask(&prometheus, &["nobody watches"]).await;
-    drop((exporter_before, before));
     let (_after, watched) = start(newest()).await;
+    drop((exporter_before, before));
     let _exporter = exporter(dir.dir(), new, &[], watched).await;
     open.ask(&prometheus, &["Version changed"]).await;
 }
