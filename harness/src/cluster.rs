@@ -16,7 +16,7 @@ use crate::{Error, Result, nats_server};
 /// How often a start is tried with other ports when some program took one of ours.
 const ATTEMPTS: usize = 5;
 /// Elections take a few seconds on an idle machine, and tests run on busy ones.
-const READY_LIMIT: Duration = Duration::from_secs(60);
+const READY_LIMIT: Duration = Duration::from_secs(180);
 /// The meta group is whole when it has a leader, or a moment later.
 const META_LIMIT: Duration = Duration::from_secs(5);
 const REQUEST_LIMIT: Duration = Duration::from_secs(2);
@@ -444,11 +444,16 @@ async fn gates(routes: &[u16]) -> Result<Vec<RouteGate>> {
 
 /// A client per cluster: one for all would outlive the runtime of the test that made it.
 pub(crate) fn http_client() -> Result<reqwest::Client> {
+    http_client_with(REQUEST_LIMIT)
+}
+
+/// A client whose requests may take so long.
+pub(crate) fn http_client_with(limit: Duration) -> Result<reqwest::Client> {
     // Fails when there is one already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .no_proxy()
-        .timeout(REQUEST_LIMIT)
+        .timeout(limit)
         // A kept connection to a killed server would fail the first request after its restart.
         .pool_max_idle_per_host(0)
         .tls_danger_accept_invalid_certs(true)

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::cluster::http_client;
 use crate::{Error, Port, Process, Result};
 
-const READY_LIMIT: Duration = Duration::from_secs(30);
+const READY_LIMIT: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(200);
 
 /// A running exporter; it ends with the value.

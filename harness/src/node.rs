@@ -14,7 +14,7 @@ use crate::settings::{Ports, Settings, config_text};
 use crate::{Error, Result};
 
 /// How long a server may take to open its monitoring port.
-const START_LIMIT: Duration = Duration::from_secs(30);
+const START_LIMIT: Duration = Duration::from_secs(120);
 /// How long a server may take to end when asked to.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 const FREEZE_LIMIT: Duration = Duration::from_secs(5);

@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::cluster::http_client;
+use crate::cluster::http_client_with;
 use crate::rules::Scale;
 use crate::{Error, Port, Process, Result, tool};
 
 const POLL: Duration = Duration::from_millis(250);
-const START_LIMIT: Duration = Duration::from_secs(30);
+const START_LIMIT: Duration = Duration::from_secs(120);
+/// A busy machine answers a query late, which is nothing that a test is about.
+const QUERY_LIMIT: Duration = Duration::from_secs(30);
 
 /// What a job scrapes.
 #[derive(Clone, Debug)]
@@ -104,7 +106,7 @@ impl Prometheus {
         ];
         let log = dir.join("log");
         let process = Process::start(&binary, arguments, &log)?;
-        let prometheus = Self { client: http_client()?, port, process, log };
+        let prometheus = Self { client: http_client_with(QUERY_LIMIT)?, port, process, log };
         until_ready(&prometheus.client, &prometheus.url(), &prometheus.process, &prometheus.log)
             .await?;
         Ok(prometheus)

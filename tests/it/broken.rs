@@ -17,7 +17,7 @@ const OPENMETRICS: (&str, &str) = ("accept", "application/openmetrics-text; vers
 const BODY_BYTES: u64 = 1 << 20;
 
 /// Short, as the faults that stall take all of it, and long enough for a busy machine.
-const TIMEOUT: &str = "1500ms";
+const TIMEOUT: &str = "3s";
 
 fn exporter(monitor: &Monitor) -> Exporter {
     let limit = BODY_BYTES.to_string();
