@@ -2,13 +2,19 @@
 //!
 //! It is for containers, which have no shell and no curl. It asks `/-/ready`, because Docker's "healthy" is what
 //! others wait for (`depends_on`) and send requests by. That answer does not depend on any NATS server, so an outage of
-//! theirs never makes the exporter unhealthy.
+//! theirs never makes the exporter unhealthy. Where the exporter asks for a password or a certificate, that it asks is
+//! the answer: it does so only while it runs.
 
+use std::error::Error as _;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use reqwest::StatusCode;
+use rustls::AlertDescription;
+
 use crate::cli::Flags;
-use crate::config::{Config, ConfigError, process_environment};
+use crate::config::{Config, ConfigError, ListenAddress, process_environment};
 use crate::nats::client::install_crypto_provider;
 
 /// Far longer than an answer takes that needs nobody else, and shorter than Docker waits.
@@ -26,6 +32,12 @@ pub enum Unhealthy {
          exporter to be found at"
     )]
     NoPort,
+    /// Where it listens is known to systemd only.
+    #[error(
+        "web.systemd_socket: where the exporter listens is known to systemd only; leave the setting \
+         out here, and write the address with --web.listen-address"
+    )]
+    Systemd,
     /// It does not answer.
     #[error("the exporter does not answer at {url}: {source}")]
     NoAnswer {
@@ -49,22 +61,72 @@ pub enum Unhealthy {
 /// # Errors
 /// When it is not ready, or cannot be asked.
 pub async fn run(flags: &Flags) -> Result<(), Unhealthy> {
-    let addresses = Config::listen_addresses(flags, process_environment())?;
-    let address = addresses.into_iter().find(|a| a.port() != 0).ok_or(Unhealthy::NoPort)?;
+    let web = Config::web(flags, process_environment())?;
+    if web.systemd_socket {
+        return Err(Unhealthy::Systemd);
+    }
+    let has_port =
+        |address: &ListenAddress| !matches!(address, ListenAddress::Tcp(a) if a.port() == 0);
+    let address = web.listen_addresses.into_iter().find(has_port).ok_or(Unhealthy::NoPort)?;
     install_crypto_provider();
-    let client = reqwest::Client::builder().no_proxy().tls_certs_only([]).timeout(PATIENCE);
+    // Nothing secret is sent, and the certificate need not be for the loopback.
+    let client = reqwest::Client::builder().no_proxy().tls_danger_accept_invalid_certs(true);
+    // An error of HTTP/2 does not say what TLS said.
+    let client = client.http1_only().timeout(PATIENCE);
+    let (client, hosts) = match address {
+        ListenAddress::Tcp(address) => {
+            (client, reachable(address).iter().map(ToString::to_string).collect())
+        }
+        ListenAddress::Unix(path) => (client.unix_socket(path), vec!["localhost".to_owned()]),
+    };
     let unanswered = |url: &str, source| Unhealthy::NoAnswer { url: url.to_owned(), source };
     let client = client.build().map_err(|source| unanswered("its address", source))?;
+    // The web configuration file may be another one than the exporter started with.
+    let schemes: &[&str] = if web.config_file.is_some() { &["https", "http"] } else { &["http"] };
     let mut failure = Unhealthy::NoPort;
-    for address in reachable(address) {
-        let url = format!("http://{address}/-/ready");
+    for (host, scheme) in hosts.iter().flat_map(|host| schemes.iter().map(move |s| (host, s))) {
+        let url = format!("{scheme}://{host}/-/ready");
         failure = match client.get(&url).send().await {
             Ok(answer) if answer.status().is_success() => return Ok(()),
+            // Whether it is ready is said to users only, but nobody else would ask for a password.
+            Ok(answer) if answer.status() == StatusCode::UNAUTHORIZED => return Ok(()),
             Ok(answer) => Unhealthy::Status { url, status: answer.status().as_u16() },
+            Err(source) if *scheme == "https" && wants_certificate(&source) => return Ok(()),
             Err(source) => unanswered(&url, source.without_url()),
         };
     }
     Err(failure)
+}
+
+/// Whether the other side speaks TLS and ended it because we have no certificate.
+fn wants_certificate(error: &reqwest::Error) -> bool {
+    let is_set_up = !error.is_connect();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        cause = error.source();
+        // With TLS 1.3 a client is refused when it believes to be in. It may be waiting then, or writing, as below.
+        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message) {
+            return is_set_up;
+        }
+        let Some(mut error) = error.downcast_ref::<io::Error>() else { continue };
+        // An error of TLS travels within one or two of I/O, which do not show it as their cause.
+        while let Some(inner) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            error = inner;
+        }
+        let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        return match tls {
+            Some(rustls::Error::AlertReceived(alert)) => matches!(
+                alert,
+                AlertDescription::CertificateRequired | AlertDescription::HandshakeFailure
+            ),
+            Some(_) => false,
+            None => {
+                is_set_up
+                    && matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
+            }
+        };
+    }
+    false
 }
 
 /// Where something is found that listens on `address`. Every IPv6 address means every IPv4 address as well, and only

@@ -9,7 +9,7 @@ use nats_exporter::check;
 use nats_exporter::cli::{Cli, Command, completions};
 use nats_exporter::config::{Config, ConfigError, process_environment};
 use nats_exporter::exporter::Exporter;
-use nats_exporter::web::Server;
+use nats_exporter::web::{Access, Server};
 use nats_exporter::{docs, healthcheck, manual, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -40,7 +40,10 @@ fn main() -> ExitCode {
         Err(error) => return fail(BAD_CONFIGURATION, &error),
     };
     if config_check {
-        return print(b"the configuration is valid\n");
+        return match Access::load(config.web.config_file.as_deref(), Arc::default()) {
+            Ok(_) => print(b"the configuration is valid\n"),
+            Err(error) => fail(BAD_CONFIGURATION, &error),
+        };
     }
     if let Err(error) = telemetry::init(&config.log) {
         return fail(BAD_CONFIGURATION, &error);
@@ -74,7 +77,9 @@ where
 async fn serve(exporter: Arc<Exporter>) -> Result<(), Box<dyn std::error::Error>> {
     let stop = termination()?;
     let mut hangups = signal(SignalKind::hangup())?;
-    let server = Server::bind(Arc::clone(&exporter))?;
+    let web_file = exporter.config().web.config_file.clone();
+    let access = Access::load(web_file.as_deref(), Arc::clone(exporter.listener()))?;
+    let server = Server::bind(Arc::clone(&exporter), access)?;
     exporter.set_ready();
     let discovery = Arc::clone(&exporter);
     let discovery = tokio::spawn(async move { discovery.discover().await });

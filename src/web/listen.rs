@@ -1,37 +1,187 @@
 //! Opening the sockets that are listened on.
 //!
 //! `[::]` takes IPv4 as well, whatever the system's default is, and becomes
-//! `0.0.0.0` where there is no IPv6: one default address works everywhere.
+//! `0.0.0.0` where there is no IPv6: one default address works everywhere. Sockets
+//! can also be at a path, or come from systemd.
 
+use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::{Path, PathBuf};
+use std::task::{Context, Poll};
 
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
-use tracing::{info, warn};
+use listenfd::ListenFd;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tracing::{debug, info, warn};
+
+use crate::config::{ListenAddress, Web};
 
 /// Connections that the system keeps for us until they are accepted.
 const BACKLOG: i32 = 1024;
 
-/// An address that cannot be listened on.
+/// The exporter cannot listen.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}")]
-pub struct BindError {
-    /// The address as configured.
-    pub address: SocketAddr,
-    /// What the system says.
-    pub source: io::Error,
+pub enum BindError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Address {
+        /// The address as configured.
+        address: ListenAddress,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// There is nothing from systemd.
+    #[error(
+        "web.systemd_socket is set, and systemd has handed over no socket; start the exporter by its \
+         socket unit, or take the setting out"
+    )]
+    NoSocket,
+    /// What systemd has handed over cannot be used.
+    #[error("socket {number} of systemd is none that takes connections (ListenStream=)")]
+    Socket {
+        /// Which of the sockets, from 1.
+        number: usize,
+        /// What the system says.
+        source: io::Error,
+    },
 }
 
-/// Opens a listener for each address. The order is kept.
-pub(super) fn open_all(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, BindError> {
-    addresses.iter().map(|&address| open(address, addresses)).collect()
+/// A connection, whatever it runs over.
+pub(super) type Stream = Box<dyn Connection>;
+
+/// What is needed of a connection.
+pub(super) trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<C: AsyncRead + AsyncWrite + Send + Unpin> Connection for C {}
+
+/// An open listener.
+#[derive(Debug)]
+pub(super) enum Listener {
+    Tcp(TcpListener),
+    /// The file is removed in the end, unless it is somebody else's.
+    Unix(UnixListener, Option<PathBuf>),
+}
+
+impl Listener {
+    /// The next connection, and who is at its other end.
+    pub(super) fn poll_accept(
+        &self,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<(Stream, String)>> {
+        match self {
+            Self::Tcp(listener) => listener.poll_accept(context).map_ok(|(stream, peer)| {
+                // Answers are written in large pieces; waiting to fill a packet only delays.
+                if let Err(error) = stream.set_nodelay(true) {
+                    debug!(%peer, %error, "the connection will be slower");
+                }
+                (Box::new(stream) as Stream, peer.to_string())
+            }),
+            Self::Unix(listener, _) => listener
+                .poll_accept(context)
+                .map_ok(|(stream, _)| (Box::new(stream) as Stream, "unix".to_owned())),
+        }
+    }
+
+    /// Where it listens, with the real port.
+    pub(super) fn address(&self) -> io::Result<ListenAddress> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().map(ListenAddress::Tcp),
+            Self::Unix(listener, _) => {
+                let address = listener.local_addr()?;
+                Ok(ListenAddress::Unix(address.as_pathname().unwrap_or(Path::new("")).to_owned()))
+            }
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Self::Unix(_, Some(path)) = self
+            && let Err(error) = fs::remove_file(&path)
+        {
+            debug!(path = %path.display(), %error, "the socket is left behind");
+        }
+    }
+}
+
+/// Opens what the configuration says. The order is kept.
+pub(super) fn open_all(web: &Web) -> Result<Vec<Listener>, BindError> {
+    let listeners = if web.systemd_socket { inherited()? } else { open_addresses(web)? };
+    for listener in &listeners {
+        if let Ok(address) = listener.address() {
+            info!(%address, "listening");
+        }
+    }
+    Ok(listeners)
+}
+
+fn open_addresses(web: &Web) -> Result<Vec<Listener>, BindError> {
+    let tcp = |address: &ListenAddress| match address {
+        ListenAddress::Tcp(address) => Some(*address),
+        ListenAddress::Unix(_) => None,
+    };
+    let all: Vec<SocketAddr> = web.listen_addresses.iter().filter_map(tcp).collect();
+    let open = |address: &ListenAddress| {
+        let listener = match address {
+            ListenAddress::Tcp(address) => open_tcp(*address, &all).map(Listener::Tcp),
+            ListenAddress::Unix(path) => open_unix(path),
+        };
+        listener.map_err(|source| BindError::Address { address: address.clone(), source })
+    };
+    web.listen_addresses.iter().map(open).collect()
+}
+
+/// The sockets that systemd has opened. They are given away once.
+fn inherited() -> Result<Vec<Listener>, BindError> {
+    let mut given = ListenFd::from_env();
+    if given.len() == 0 {
+        return Err(BindError::NoSocket);
+    }
+    let mut take = |at| -> io::Result<Option<Listener>> {
+        if let Ok(listener) = given.take_tcp_listener(at) {
+            let Some(listener) = listener else { return Ok(None) };
+            listener.set_nonblocking(true)?;
+            return TcpListener::from_std(listener).map(|l| Some(Listener::Tcp(l)));
+        }
+        let Some(listener) = given.take_unix_listener(at)? else { return Ok(None) };
+        listener.set_nonblocking(true)?;
+        UnixListener::from_std(listener).map(|l| Some(Listener::Unix(l, None)))
+    };
+    let mut listeners = Vec::new();
+    let mut at = 0;
+    while let Some(listener) =
+        take(at).map_err(|source| BindError::Socket { number: at + 1, source })?
+    {
+        listeners.push(listener);
+        at += 1;
+    }
+    Ok(listeners)
+}
+
+/// Listens at a path. A socket that an exporter left there when it was killed is in nobody's use.
+fn open_unix(path: &Path) -> io::Result<Listener> {
+    let is_socket = fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+    if is_socket && !is_listened_on(path)? {
+        fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    Ok(Listener::Unix(listener, Some(path.to_owned())))
+}
+
+fn is_listened_on(path: &Path) -> io::Result<bool> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    match socket.connect(&SockAddr::unix(path)?) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(false),
+        _ => Ok(true),
+    }
 }
 
 /// `all` are the addresses listened on in the end.
-fn open(address: SocketAddr, all: &[SocketAddr]) -> Result<TcpListener, BindError> {
-    let failed = |source| BindError { address, source };
-    let listener = match open_socket(address, all) {
+fn open_tcp(address: SocketAddr, all: &[SocketAddr]) -> io::Result<TcpListener> {
+    match open_socket(address, all) {
         Err(error) if address.is_ipv6() && address.ip().is_unspecified() && no_ipv6(&error) => {
             let instead = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
             warn!(%address, %instead, %error, "there is no IPv6 here, listening on IPv4 only");
@@ -39,9 +189,6 @@ fn open(address: SocketAddr, all: &[SocketAddr]) -> Result<TcpListener, BindErro
         }
         result => result,
     }
-    .map_err(failed)?;
-    info!(address = %listener.local_addr().map_err(failed)?, "listening");
-    Ok(listener)
 }
 
 fn open_socket(address: SocketAddr, all: &[SocketAddr]) -> io::Result<TcpListener> {
@@ -73,6 +220,7 @@ fn no_ipv6(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::listening as web;
     use super::*;
 
     fn address(text: &str) -> SocketAddr {
@@ -107,19 +255,45 @@ mod tests {
 
     #[tokio::test]
     async fn a_taken_address_is_named() {
-        let first = open_all(&[address("127.0.0.1:0")]).unwrap();
-        let taken = first[0].local_addr().unwrap();
-        let error = open_all(&[taken]).unwrap_err();
+        let first = open_all(&web(&["127.0.0.1:0"])).unwrap();
+        let taken = first[0].address().unwrap().to_string();
+        let error = open_all(&web(&[&taken])).unwrap_err();
         assert_eq!(error.to_string(), format!("cannot listen on {taken}"));
-        assert_eq!(error.source.kind(), io::ErrorKind::AddrInUse);
+        let BindError::Address { source, .. } = error else { panic!("{error}") };
+        assert_eq!(source.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[tokio::test]
+    async fn a_path_is_taken_over_only_from_the_dead() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let at = format!("unix:{}", path.display());
+        let first = open_all(&web(&[&at])).unwrap();
+        assert!(open_all(&web(&[&at])).is_err(), "somebody listens there");
+        drop(first);
+        assert!(!path.exists(), "it is removed in the end");
+        // Killed: the file stays.
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        drop(open_all(&web(&[&at])).unwrap());
+        fs::write(&path, "a file of somebody").unwrap();
+        assert!(open_all(&web(&[&at])).is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "a file of somebody");
+    }
+
+    #[test]
+    fn without_systemd_there_is_no_socket() {
+        let web = Web { systemd_socket: true, ..web(&[":7777"]) };
+        assert!(matches!(open_all(&web), Err(BindError::NoSocket)));
     }
 
     #[tokio::test]
     async fn every_interface_means_both_families() {
-        let listeners = open_all(&[address("[::]:0")]).unwrap();
-        let port = listeners[0].local_addr().unwrap().port();
+        let listeners = open_all(&web(&["[::]:0"])).unwrap();
+        let ListenAddress::Tcp(address) = listeners[0].address().unwrap() else { panic!("TCP") };
+        let port = address.port();
         tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
-        if listeners[0].local_addr().unwrap().is_ipv6() {
+        if address.is_ipv6() {
             tokio::net::TcpStream::connect((std::net::Ipv6Addr::LOCALHOST, port)).await.unwrap();
         }
     }
