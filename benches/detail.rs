@@ -153,15 +153,7 @@ fn write_and_compress(bencher: Bencher) {
             endpoints: Vec::new(),
             memory: Arc::new(Memory::default()),
         };
-        let own = Own {
-            reload_ok: true,
-            reloaded_at: SystemTime::UNIX_EPOCH,
-            scrapes: 1,
-            targets: 1,
-            discovery: Vec::new(),
-            guests: 0,
-            refused: Vec::new(),
-        };
+        let own = Own { scrapes: 1, targets: 1, ..Own::default() };
         let selection = Selection { tiers: TierSet::ALL, topics: None };
         Scrape::new(selection, vec![snapshot], own, Arc::clone(&CONFIG), &Pool::default())
     };

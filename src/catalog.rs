@@ -10,6 +10,7 @@ mod exporter;
 mod health;
 mod jetstream;
 pub mod labels;
+mod listener;
 mod meta;
 mod route;
 mod server;
@@ -20,6 +21,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::assets::Assets;
+use crate::config::Limits;
+use crate::limits::Limit;
 use crate::nats::endpoint::Endpoint;
 use crate::nats::time::{GoDuration, Nanoseconds, Timestamp};
 use crate::probe::EndpointSet;
@@ -91,7 +94,9 @@ static EXPORTER: &[&dyn AnyTable<Scrape>] = &[
     &Erased(exporter::DroppedTable),
     &Erased(exporter::DiscoveryTable),
     &Erased(exporter::ExporterTable),
+    &Erased(listener::ListenerTable),
     &Erased(exporter::RefusedTable),
+    &Erased(exporter::LimitTable),
     &Erased(exporter::BuildTable),
     &Erased(exporter::ProcessTable),
 ];
@@ -429,26 +434,36 @@ pub fn wants_assets(selection: &Selection) -> bool {
 
 /// Writes what a scrape has of servers into `sink`, family by family.
 pub fn visit_servers(scrape: &Scrape, sink: &mut dyn Sink) -> fmt::Result {
-    visit(SERVERS, scrape, &scrape.selection, &mut Room::unlimited(), sink)
+    visit_scrape(SERVERS, scrape, sink)
 }
 
 /// Writes what there is of streams and consumers into `sink`, family by family.
 ///
-/// What the limit on series cuts is left out, and returned as numbers of series: one for each
-/// snapshot up to the last that has a detail.
+/// What the limit on series cuts is left out, and told.
 pub fn visit_assets(
     assets: &Assets,
     selection: &Selection,
     sink: &mut dyn Sink,
-) -> Result<Vec<u64>, fmt::Error> {
-    let mut room = Room::new(assets);
+) -> Result<Cut, fmt::Error> {
+    let mut room = Room::of(assets);
     visit(ASSETS, assets, selection, &mut room, sink)?;
     Ok(room.cut)
 }
 
 /// Writes what a scrape has of the exporter into `sink`, family by family.
 pub fn visit_exporter(scrape: &Scrape, sink: &mut dyn Sink) -> fmt::Result {
-    visit(EXPORTER, scrape, &scrape.selection, &mut Room::unlimited(), sink)
+    visit_scrape(EXPORTER, scrape, sink)
+}
+
+fn visit_scrape(
+    tables: &[&dyn AnyTable<Scrape>],
+    scrape: &Scrape,
+    sink: &mut dyn Sink,
+) -> fmt::Result {
+    let mut room = Room::unlimited(&scrape.config.limits);
+    visit(tables, scrape, &scrape.selection, &mut room, sink)?;
+    scrape.own.meter.hit(Limit::LabelValueBytes, room.cut.label_values);
+    Ok(())
 }
 
 fn visit<S>(
@@ -462,24 +477,39 @@ fn visit<S>(
     wanted.try_for_each(|table| table.visit(source, selection, room, sink))
 }
 
-/// How many series of streams and consumers still fit, for each snapshot.
+/// What did not fit.
+#[derive(Debug, Clone, Default)]
+pub struct Cut {
+    /// Series that are left out: one number for each snapshot up to the last that has a detail.
+    pub series: Vec<u64>,
+    /// Label values that were too long and are shown in part.
+    pub label_values: u64,
+}
+
+/// What still fits.
 struct Room {
-    /// Nothing where there is no limit.
+    /// Longest label value that is shown whole; 0 is no limit.
+    label_value_bytes: usize,
+    /// Series of streams and consumers, for each snapshot; nothing where there is no limit.
     left: Option<Vec<u64>>,
-    /// Series that did not fit.
-    cut: Vec<u64>,
+    /// What did not.
+    cut: Cut,
 }
 
 impl Room {
-    fn unlimited() -> Self {
-        Self { left: None, cut: Vec::new() }
+    /// As many series as there are.
+    fn unlimited(limits: &Limits) -> Self {
+        let label_value_bytes = limits.label_value_bytes;
+        Self { label_value_bytes, left: None, cut: Cut::default() }
     }
 
-    fn new(assets: &Assets) -> Self {
-        let limit = assets.config.limits.series_per_target;
+    fn of(assets: &Assets) -> Self {
+        let limits = &assets.config.limits;
+        let limit = limits.series_per_target;
         let count = assets.sources.last().map_or(0, |source| source.at + 1);
         let left = (limit > 0).then(|| vec![limit as u64; count]);
-        Self { left, cut: vec![0; count] }
+        let cut = Cut { series: vec![0; count], label_values: 0 };
+        Self { left, cut, ..Self::unlimited(limits) }
     }
 
     /// Takes room for `series`; false when they do not fit.
@@ -489,7 +519,7 @@ impl Room {
         let Some(left) = &mut self.left else { return true };
         let fits = left[source] >= series;
         left[source] = if fits { left[source] - series } else { 0 };
-        self.cut[source] += if fits { 0 } else { series };
+        self.cut.series[source] += if fits { 0 } else { series };
         fits
     }
 }
@@ -537,12 +567,13 @@ impl<T: Table> AnyTable<T::Source> for Erased<T> {
         room: &mut Room,
         sink: &mut dyn Sink,
     ) -> fmt::Result {
-        let mut entities =
-            Entities { names: T::LABELS, labels: Rendered::default(), list: Vec::new() };
+        let labels = Rendered::new(room.label_value_bytes);
+        let mut entities = Entities { names: T::LABELS, labels, list: Vec::new() };
         for tier in T::TIERS.iter().filter(|tier| selection.tiers.contains(**tier)) {
             T::entities(source, *tier, &mut entities);
         }
         let Entities { labels, mut list, .. } = entities;
+        room.cut.label_values += labels.cut();
         if room.left.is_some() {
             list.retain(|labelled| {
                 let has_sample = |row: &&Row<T>| (row.value)(&labelled.entity).is_some();

@@ -14,9 +14,10 @@ mod log;
 mod read;
 mod secret;
 mod target;
+mod web_file;
 
-use std::cell::RefCell;
 use std::collections::HashMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,6 +30,7 @@ use secrecy::SecretString;
 pub use self::allow::{Allowed, Asked, NoAddress};
 pub use self::error::{ConfigError, Place, Problem};
 use self::read::{Context, Section};
+pub use self::web_file::{ClientAuth, RateLimit, TlsServer, TlsVersion, WebFile};
 use crate::cli::Flags;
 
 /// Everything the running exporter needs to know, checked.
@@ -76,17 +78,17 @@ impl Config {
         })
     }
 
-    /// Reads only where an exporter with this configuration listens. What is wrong with the rest is passed over: a
-    /// file that became wrong does not stop an exporter that runs.
+    /// Reads only where and how an exporter with this configuration listens. What is wrong with the rest is passed
+    /// over: a file that became wrong does not stop an exporter that runs.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, or the addresses are wrong.
-    pub fn listen_addresses(
+    /// When the file cannot be read, or this section is wrong.
+    pub fn web(
         flags: &Flags,
         environment: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<Vec<SocketAddr>, ConfigError> {
-        take(flags, environment, |_, root| build::listen_addresses(root))
+    ) -> Result<Web, ConfigError> {
+        take(flags, environment, |_, mut root| build::web(root.section("web")))
     }
 }
 
@@ -100,16 +102,10 @@ fn take<T>(
     let file = layers::file(flags, &environment);
     let entries = layers::merge(file.as_ref(), &environment, flags)?;
     let name = file.as_ref().map(|file| file.path.display().to_string());
-    let context = Context {
-        file: name.unwrap_or_else(|| "configuration".to_owned()),
-        directory: layers::directory(file.as_ref()),
-        environment: &environment,
-        problems: RefCell::default(),
-        named_variables: RefCell::default(),
-    };
+    let name = name.unwrap_or_else(|| "configuration".to_owned());
+    let context = Context::new(name, layers::directory(file.as_ref()), &environment);
     let taken = build(&context, Section::root(&context, entries));
-    let problems = context.problems.into_inner();
-    if problems.is_empty() { Ok(taken) } else { Err(ConfigError::Invalid(problems)) }
+    context.result(taken)
 }
 
 /// The variables of this process, for [`Config::load`]; those that are not Unicode are left out.
@@ -122,12 +118,51 @@ pub fn process_environment() -> impl Iterator<Item = (String, String)> {
 #[derive(Debug, Clone)]
 pub struct Web {
     /// Addresses to listen on; never empty.
-    pub listen_addresses: Vec<SocketAddr>,
+    pub listen_addresses: Vec<ListenAddress>,
+    /// Whether the sockets come from systemd instead.
+    pub systemd_socket: bool,
+    /// The web configuration file.
+    pub config_file: Option<PathBuf>,
     /// Whether `POST /-/reload` is answered.
     pub enable_lifecycle: bool,
     /// Scrapes served at the same time; more are answered 503. 0 is no limit.
     pub max_requests: usize,
+    /// Open connections; for one more, another has to give way. At least 1.
+    pub max_connections: usize,
+    /// Largest head of a request.
+    pub max_header_bytes: usize,
+    /// Largest body of a request.
+    pub max_body_bytes: u64,
+    /// How long the head of a request may take to arrive.
+    pub header_timeout: Duration,
+    /// How long a connection is kept between two requests.
+    pub idle_timeout: Duration,
+    /// How long a client may take nothing of its answer.
+    pub stall_timeout: Duration,
+    /// How long requests in flight may take to finish at the end.
+    pub drain_timeout: Duration,
 }
+
+/// Where the exporter listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// Over TCP.
+    Tcp(SocketAddr),
+    /// At a path, for programs on the same machine.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "{UNIX_PREFIX}{}", path.display()),
+        }
+    }
+}
+
+/// What the address of a socket in the file system begins with.
+const UNIX_PREFIX: &str = "unix:";
 
 /// What is written to the log.
 #[derive(Debug, Clone)]
@@ -154,6 +189,8 @@ pub struct Scrape {
     pub timeout: Duration,
     /// Taken off the announced time-out, for the answer to travel.
     pub timeout_margin: Duration,
+    /// Longest wait for a connection to a server: for its address, for TCP and for TLS together.
+    pub connect_timeout: Duration,
     /// Longest wait for an endpoint of the base tier.
     pub base_timeout: Duration,
     /// Longest wait for an endpoint of the persistence tier.
@@ -229,6 +266,10 @@ impl Filter {
 pub struct Limits {
     /// Largest body of one answer of a server, in bytes after decompression.
     pub body_bytes: u64,
+    /// Largest body of an answer other than the detailed `/jsz`; at most `body_bytes`.
+    pub small_body_bytes: u64,
+    /// Longest label value that is shown whole, in bytes; 0 is no limit.
+    pub label_value_bytes: usize,
     /// Most series of accounts, streams and consumers from one target; 0 is no limit.
     pub series_per_target: usize,
 }
@@ -238,6 +279,8 @@ pub struct Limits {
 pub struct Discovery {
     /// From one look-up of a name to the next.
     pub interval: Duration,
+    /// Longest look-up.
+    pub timeout: Duration,
     /// How long a server is asked on whose address has gone from DNS.
     pub grace: Duration,
     /// Whom to ask; nothing is the system's name servers.

@@ -25,9 +25,6 @@ use crate::snapshot::{Found, Snapshot};
 /// After the first failure a name is looked up again so soon; after each more, in twice the time.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
-/// A name that was not looked up within this has failed, whatever the system's own time-outs are.
-const LONGEST: Duration = Duration::from_secs(10);
-
 /// The servers of one target that is a name in DNS.
 #[derive(Debug)]
 pub struct Group {
@@ -178,9 +175,11 @@ impl Group {
 
     /// Looks the name up once, and returns whether there was an answer.
     pub async fn look_up(&self) -> bool {
-        let outcome = tokio::time::timeout(LONGEST, self.services()).await;
+        // Whatever the system's own time-outs are.
+        let limit = self.config.discovery.timeout;
+        let outcome = tokio::time::timeout(limit, self.services()).await;
         let outcome = outcome.unwrap_or_else(|_| {
-            let limit = humantime::format_duration(LONGEST);
+            let limit = humantime::format_duration(limit);
             Err(format!("DNS did not answer within {limit}"))
         });
         let is_answered = outcome.is_ok();

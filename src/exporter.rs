@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -20,6 +21,8 @@ use crate::config::{Asked, Config, ConfigError, NoAddress, Target};
 use crate::discovery::{self, Group};
 use crate::exposition::packed::Packed;
 use crate::exposition::{Format, Writer};
+use crate::limits::Meter;
+use crate::listener::Listener;
 use crate::memory::Memory;
 use crate::nats::client::ClientError;
 use crate::probe::{EndpointSet, Probe};
@@ -46,6 +49,8 @@ pub struct Exporter {
     /// Told when another configuration is in use.
     reloaded: Notify,
     guests: Guests,
+    meter: Arc<Meter>,
+    listener: Arc<Listener>,
 }
 
 impl std::fmt::Debug for Exporter {
@@ -87,6 +92,8 @@ pub struct Own {
     pub reloaded_at: SystemTime,
     /// Scrapes answered so far, this one included.
     pub scrapes: u64,
+    /// Tasks of the runtime that have not ended, after all servers have answered or were given up.
+    pub tasks: usize,
     /// Targets of the configuration, and servers that DNS tells of.
     pub targets: usize,
     /// What DNS has told of each target that is a name.
@@ -95,6 +102,28 @@ pub struct Own {
     pub guests: usize,
     /// Probes that were refused, by reason.
     pub refused: Vec<(&'static str, u64)>,
+    /// What is counted of limits, also while the scrape is written.
+    pub meter: Arc<Meter>,
+    /// What the listener counts, as above.
+    pub listener: Arc<Listener>,
+}
+
+impl Default for Own {
+    /// That of an exporter that has just started and has no targets.
+    fn default() -> Self {
+        Self {
+            reload_ok: true,
+            reloaded_at: SystemTime::UNIX_EPOCH,
+            scrapes: 0,
+            tasks: 0,
+            targets: 0,
+            discovery: Vec::new(),
+            guests: 0,
+            refused: Vec::new(),
+            meter: Arc::default(),
+            listener: Arc::default(),
+        }
+    }
 }
 
 /// Why a server is not asked.
@@ -175,6 +204,8 @@ impl Exporter {
             reloading: std::sync::Mutex::new(()),
             reloaded: Notify::new(),
             guests: Guests::default(),
+            meter: Arc::default(),
+            listener: Arc::default(),
         })
     }
 
@@ -182,6 +213,18 @@ impl Exporter {
     #[must_use]
     pub fn config(&self) -> Arc<Config> {
         Arc::clone(&self.running.load().config)
+    }
+
+    /// What is counted of limits.
+    #[must_use]
+    pub fn meter(&self) -> &Arc<Meter> {
+        &self.meter
+    }
+
+    /// Where the listener counts what scrapes then show of it.
+    #[must_use]
+    pub fn listener(&self) -> &Arc<Listener> {
+        &self.listener
     }
 
     /// The targets in the order of the configuration, and the servers that DNS tells of.
@@ -250,10 +293,13 @@ impl Exporter {
             reloaded_at: SystemTime::UNIX_EPOCH
                 + Duration::from_millis(self.reloaded_at.load(Ordering::Relaxed)),
             scrapes,
+            tasks: Handle::current().metrics().num_alive_tasks(),
             targets: running.to_ask().len(),
             discovery: running.groups.iter().map(|group| group.status()).collect(),
             guests: self.guests.count(&running.config),
             refused: self.guests.refused(),
+            meter: Arc::clone(&self.meter),
+            listener: Arc::clone(&self.listener),
         };
         let config = Arc::clone(&running.config);
         Ok(Scrape::new(request.selection, snapshots, own, config, &self.assets))

@@ -26,7 +26,8 @@ use self::packed::{Packed, Packer};
 use crate::assets::Assets;
 use crate::background::{self, Ended};
 use crate::catalog::labels::Labels;
-use crate::catalog::{self, Family, Kind, Sink, Value};
+use crate::catalog::{self, Cut, Family, Kind, Sink, Value};
+use crate::limits::Limit;
 use crate::scrape::{Scrape, Selection};
 
 /// A text format.
@@ -77,8 +78,7 @@ struct Shared {
 #[derive(Debug)]
 struct Written {
     text: Arc<Packed>,
-    /// Series that were cut, for each snapshot.
-    cut: Vec<u64>,
+    cut: Cut,
 }
 
 impl Writer {
@@ -101,9 +101,10 @@ impl Writer {
                     background::run("write", move || write_assets(assets, selection, format)).await
                 })
                 .await?;
-            for (snapshot, cut) in scrape.snapshots.iter().zip(&written.cut) {
+            for (snapshot, cut) in scrape.snapshots.iter().zip(&written.cut.series) {
                 snapshot.memory.dropped(*cut);
             }
+            scrape.own.meter.hit(Limit::LabelValueBytes, written.cut.label_values);
             Some(Arc::clone(&written.text))
         } else {
             None
@@ -174,7 +175,7 @@ fn write_part(part: Part, format: Format, is_last: bool) -> Packed {
 #[derive(Debug)]
 enum Part {
     Servers(Arc<Scrape>),
-    Assets { assets: Arc<Assets>, selection: Selection, cut: Arc<OnceLock<Vec<u64>>> },
+    Assets { assets: Arc<Assets>, selection: Selection, cut: Arc<OnceLock<Cut>> },
     Exporter(Arc<Scrape>),
 }
 
@@ -191,9 +192,9 @@ impl prometheus_client::collector::Collector for Collector {
         match &self.part {
             Part::Servers(scrape) => catalog::visit_servers(scrape, sink),
             Part::Assets { assets, selection, cut } => {
-                let series = catalog::visit_assets(assets, selection, sink)?;
+                let left_out = catalog::visit_assets(assets, selection, sink)?;
                 // The library asks once for each exposition.
-                let _ = cut.set(series);
+                let _ = cut.set(left_out);
                 Ok(())
             }
             Part::Exporter(scrape) => catalog::visit_exporter(scrape, sink),

@@ -19,6 +19,8 @@ pub mod exporter;
 pub mod exposition;
 pub mod flight;
 pub mod healthcheck;
+pub mod limits;
+pub mod listener;
 pub mod manual;
 pub mod memory;
 pub mod nats;

@@ -97,9 +97,7 @@ impl Probe {
         memory: Arc<Memory>,
         epoch: Instant,
     ) -> Result<Self, ClientError> {
-        let (body_bytes, connect_timeout) =
-            (config.limits.body_bytes, config.scrape.base_timeout / 2);
-        let client = Client::new(target, addresses, body_bytes, connect_timeout)?;
+        let client = Client::new(target, addresses, &config.limits, config.scrape.connect_timeout)?;
         Ok(Self {
             target: target.clone(),
             detail: DetailProbe::new(&target.name, &client, config, &memory, epoch),

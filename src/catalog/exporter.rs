@@ -10,6 +10,7 @@ use crate::build_info::REVISION;
 use crate::detail::Detail;
 use crate::discovery::Status;
 use crate::exporter::Own;
+use crate::limits::Limit;
 use crate::memory::History;
 use crate::nats::endpoint::Endpoint;
 use crate::nats::time::Timestamp;
@@ -240,12 +241,18 @@ impl Table for ExporterTable {
         counter "nats_exporter_scrapes", "exporter",
             "Scrapes that were answered."
             => |o| o.scrapes;
+        gauge "nats_exporter_tasks", "exporter",
+            "Tasks of the exporter that have not ended: connections, the scrapes on them, and requests to servers that are still in flight."
+            => |o| o.tasks as u64;
         gauge "nats_exporter_targets", "exporter",
             "Servers that are asked: targets of the configuration, and what DNS tells of."
             => |o| o.targets as u64;
         gauge "nats_exporter_probe_targets", "exporter",
             "Servers that are no targets, that /probe was asked for lately, and that are remembered; at most probe.max_targets."
             => |o| o.guests as u64;
+        gauge "nats_exporter_connections", "exporter",
+            "Open connections of clients, that of this scrape included; at most web.max_connections."
+            => |o| o.meter.connections();
         gauge "nats_exporter_config_last_reload_successful", "exporter",
             "Whether the newest configuration is the one in use."
             => |o| o.reload_ok;
@@ -315,6 +322,30 @@ impl Table for RefusedTable {
     fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<u64>) {
         for (reason, count) in &scrape.own.refused {
             entities.push(0, [*reason], *count);
+        }
+    }
+}
+
+/// Limits that were hit.
+pub(super) struct LimitTable;
+
+impl Table for LimitTable {
+    const TOPIC: Topic = Topic::Exporter;
+    const TIERS: &'static [Tier] = EXPORTER;
+    const NEEDS: &'static [Endpoint] = &[];
+    const LABELS: &'static [&'static str] = &["limit"];
+    type Source = Scrape;
+    type Entity<'s> = u64;
+
+    rows! {
+        counter "nats_exporter_limit_hits", "exporter",
+            "How often a limit was hit that no other metric tells of; the label is the key of its setting."
+            => |count| *count;
+    }
+
+    fn entities(scrape: &Scrape, _: Tier, entities: &mut Entities<u64>) {
+        for limit in Limit::ALL {
+            entities.push(0, [limit.as_str()], scrape.own.meter.hits(limit));
         }
     }
 }

@@ -105,8 +105,12 @@ impl Asked {
 
 impl fmt::Display for Asked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self.url.as_str().trim_end_matches('/');
-        f.write_str(if self.any_scheme { text.trim_start_matches("http://") } else { text })
+        if !self.any_scheme {
+            return f.write_str(self.url.as_str().trim_end_matches('/'));
+        }
+        // The URL type leaves out a port that is the usual one, without which this would be a name.
+        let host = self.url.host_str().unwrap_or_default();
+        write!(f, "{host}:{}", self.url.port_or_known_default().unwrap_or_default())
     }
 }
 
@@ -304,6 +308,21 @@ mod tests {
             ("http://[fd00::]/64:8222", "[fd00:0:0:1::1]:8222"),
         ] {
             assert!(!matches(pattern, asked), "{pattern} {asked}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_told_with_its_port() {
+        for (written, told) in [
+            ("nats.example:80", "nats.example:80"),
+            ("nats.example:", "nats.example:80"),
+            ("[fd00:0::1]:8222", "[fd00::1]:8222"),
+            ("http://nats.example:8222/", "http://nats.example:8222"),
+            ("https://nats.example", "https://nats.example"),
+        ] {
+            let asked = Asked::parse(written).unwrap().unwrap();
+            assert_eq!(asked.to_string(), told, "{written}");
+            assert_eq!(Asked::parse(told).unwrap(), Some(asked));
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use regex::Regex;
@@ -9,10 +10,16 @@ use regex::Regex;
 use super::entry::{Entry, Reason};
 use super::read::{Context, Given, Section};
 use super::{Config, Detail, Discovery, Filter, JetStream, Limits, Log, LogFormat, Probe, Scrape};
-use super::{DnsTarget, Target, Web, allow, target};
+use super::{DnsTarget, ListenAddress, Target, UNIX_PREFIX, Web, allow, secret, target};
 
 /// Where name servers listen.
 const DNS_PORT: u16 = 53;
+
+/// The request of a Prometheus has some hundred bytes, and proxies add to it.
+const LEAST_HEADER_BYTES: usize = 1024;
+
+/// Longer than every value that is not a name, such as a reason or a state.
+const LEAST_LABEL_VALUE_BYTES: usize = 64;
 
 /// Looking a name up more often would only load the name server.
 const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
@@ -70,6 +77,7 @@ fn discovery(mut section: Section) -> Discovery {
                 interval => Ok(interval),
             })
             .value,
+        timeout: section.setting("timeout", Entry::time_out).value,
         grace: section.setting("grace", Entry::duration).value,
         nameserver: section.take("nameserver", nameserver),
     };
@@ -105,29 +113,59 @@ fn probe(mut section: Section) -> Probe {
     probe
 }
 
-fn web(mut section: Section) -> Web {
+pub(super) fn web(mut section: Section) -> Web {
+    let context = section.context;
     let web = Web {
         listen_addresses: section.list("listen_addresses", listen_address),
+        systemd_socket: section.setting("systemd_socket", Entry::switch).value,
+        config_file: section.take("config_file", |entry| match entry.text()? {
+            // A flag or a variable is of where the program was started.
+            path if !path.is_empty() && entry.place.origin != context.file => Ok(path.into()),
+            _ => secret::path(context, entry),
+        }),
         enable_lifecycle: section.setting("enable_lifecycle", Entry::switch).value,
         max_requests: section.setting("max_requests", Entry::whole).value,
+        max_connections: section
+            .setting("max_connections", |entry| match entry.whole()? {
+                0 => Err("0 lets nobody in; write a number such as 256".to_owned()),
+                count => Ok(count),
+            })
+            .value,
+        max_header_bytes: section
+            .setting("max_header_bytes", |entry| match entry.whole()? {
+                bytes if bytes < LEAST_HEADER_BYTES => Err(format!(
+                    "{bytes} may be too few for the request of a Prometheus; \
+                     write {LEAST_HEADER_BYTES} or more"
+                )),
+                bytes => Ok(bytes),
+            })
+            .value,
+        max_body_bytes: section.setting("max_body_bytes", Entry::whole).value,
+        header_timeout: section.setting("header_timeout", Entry::time_out).value,
+        idle_timeout: section.setting("idle_timeout", Entry::time_out).value,
+        stall_timeout: section.setting("stall_timeout", Entry::time_out).value,
+        drain_timeout: section.setting("drain_timeout", Entry::duration).value,
     };
     section.finish();
     web
 }
 
-/// Only what [`Web::listen_addresses`] would be.
-pub(super) fn listen_addresses(mut root: Section) -> Vec<SocketAddr> {
-    root.section("web").list("listen_addresses", listen_address)
-}
-
-fn listen_address(entry: &Entry) -> Result<SocketAddr, Reason> {
+fn listen_address(entry: &Entry) -> Result<ListenAddress, Reason> {
     let text = entry.text()?;
+    if let Some(path) = text.strip_prefix(UNIX_PREFIX) {
+        return match Path::new(path) {
+            path if path.is_absolute() => Ok(ListenAddress::Unix(path.to_owned())),
+            _ => Err(format!(
+                "{text:?} has no absolute path; write one such as \"unix:/run/nats-exporter/metrics.sock\""
+            )),
+        };
+    }
     let every = text.strip_prefix(':').and_then(|port| port.parse().ok());
     let every = every.map(|port: u16| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
-    every.or_else(|| text.parse().ok()).ok_or_else(|| {
+    every.or_else(|| text.parse().ok()).map(ListenAddress::Tcp).ok_or_else(|| {
         format!(
             "{text:?} is not an address to listen on; write \":7777\" for every address, \
-             or one such as \"127.0.0.1:7777\" or \"[::1]:7777\""
+             one such as \"127.0.0.1:7777\" or \"[::1]:7777\", or \"unix:\" and a path"
         )
     })
 }
@@ -170,8 +208,25 @@ fn scrape(mut section: Section) -> Scrape {
         value.min(whole)
     };
     let (base_timeout, persistence_timeout) = (part("base_timeout"), part("persistence_timeout"));
+    let connect_timeout = section.take("connect_timeout", |entry| match entry.time_out()? {
+        wait if wait >= base_timeout => Err(format!(
+            "{} leaves no time for an answer; write less than scrape.base_timeout, which is {}",
+            humantime::format_duration(wait),
+            humantime::format_duration(base_timeout)
+        )),
+        wait => Ok(wait),
+    });
     section.finish();
-    Scrape { timeout: whole, timeout_margin: margin.value, base_timeout, persistence_timeout }
+    Scrape {
+        timeout: whole,
+        timeout_margin: margin.value,
+        // Shorter than the time-out of a request, so that a host that is gone is told from a process that
+        // takes connections and does not answer; and less than half of it, because the core question follows when
+        // /varz has failed to connect, and has to find out by itself in time.
+        connect_timeout: connect_timeout.unwrap_or(base_timeout * 2 / 5),
+        base_timeout,
+        persistence_timeout,
+    }
 }
 
 fn jetstream(mut section: Section) -> JetStream {
@@ -251,13 +306,26 @@ fn metadata_labels(section: &mut Section, key: &'static str) -> Vec<String> {
 }
 
 fn limits(mut section: Section) -> Limits {
-    let body_bytes = section.setting("body_bytes", |entry| match entry.whole() {
+    let bytes = |entry: &Entry| match entry.whole() {
         Ok(0) => {
             Err("0 would refuse every answer; write a number of bytes such as 268435456".to_owned())
         }
         other => other,
-    });
-    let series_per_target = section.setting("series_per_target", Entry::whole).value;
+    };
+    let limits = Limits {
+        body_bytes: section.setting("body_bytes", bytes).value,
+        small_body_bytes: section.setting("small_body_bytes", bytes).value,
+        label_value_bytes: section
+            .setting("label_value_bytes", |entry| match entry.whole()? {
+                bytes @ 1..LEAST_LABEL_VALUE_BYTES => Err(format!(
+                    "{bytes} would cut what is no name; \
+                     write {LEAST_LABEL_VALUE_BYTES} or more, or 0 for no limit"
+                )),
+                bytes => Ok(bytes),
+            })
+            .value,
+        series_per_target: section.setting("series_per_target", Entry::whole).value,
+    };
     section.finish();
-    Limits { body_bytes: body_bytes.value, series_per_target }
+    Limits { small_body_bytes: limits.small_body_bytes.min(limits.body_bytes), ..limits }
 }

@@ -45,7 +45,10 @@ pub(super) fn merge(
     if let Some(named) = file {
         let (text, format) = read(named)?;
         language = if format == FileFormat::Yaml { "YAML" } else { "TOML" };
-        builder = builder.add_source(config::File::from_str(&text, format));
+        let source = config::File::from_str(&text, format);
+        let entries = source.collect().map_err(|error| syntax(&named.path, language, error))?;
+        refuse_places(&named.path, &entries)?;
+        builder = builder.add_source(source);
     }
     for setting in SETTINGS {
         if let Some(value) =
@@ -57,11 +60,29 @@ pub(super) fn merge(
         }
     }
     let path = file.map(|named| named.path.clone()).unwrap_or_default();
-    builder.build().and_then(|merged| merged.collect()).map_err(|error| ConfigError::Syntax {
-        path,
-        language,
-        reason: reason(error),
-    })
+    let merged = builder.build().and_then(|merged| merged.collect());
+    merged.map_err(|error| syntax(&path, language, error))
+}
+
+/// The library takes `key[7]` for a place in a list, and makes the list as long as that says.
+fn refuse_places(path: &Path, entries: &Map<String, Value>) -> Result<(), ConfigError> {
+    let is_place = |key: &&String| key.contains('[');
+    let problem = |key: &String| Problem {
+        place: Place { origin: path.display().to_string(), key: key.clone(), target: None },
+        reason: "unknown key; no key has a bracket".to_owned(),
+    };
+    let problems: Vec<Problem> = entries.keys().filter(is_place).map(problem).collect();
+    if problems.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(problems)) }
+}
+
+/// Reads a document in YAML that stands alone.
+pub(super) fn yaml(path: &Path, text: &str) -> Result<Map<String, Value>, ConfigError> {
+    let document = config::File::from_str(text, FileFormat::Yaml).collect();
+    document.map_err(|error| syntax(path, "YAML", error))
+}
+
+fn syntax(path: &Path, language: &'static str, error: config::ConfigError) -> ConfigError {
+    ConfigError::Syntax { path: path.to_owned(), language, reason: reason(error) }
 }
 
 fn read(named: &Named) -> Result<(String, FileFormat), ConfigError> {

@@ -10,7 +10,7 @@ use config::{Map, Value, ValueKind};
 use strsim::damerau_levenshtein as distance;
 
 use super::entry::{Entry, Reason};
-use super::error::{Place, Problem};
+use super::error::{ConfigError, Place, Problem};
 use super::layers::{self, Environment};
 use crate::settings::{Fallback, Setting};
 
@@ -26,7 +26,18 @@ pub(super) struct Context<'a> {
     pub(super) named_variables: RefCell<Vec<String>>,
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
+    pub(super) fn new(file: String, directory: PathBuf, environment: &'a Environment) -> Self {
+        let (problems, named_variables) = (RefCell::default(), RefCell::default());
+        Self { file, directory, environment, problems, named_variables }
+    }
+
+    /// What was read, if no problem was noted.
+    pub(super) fn result<T>(self, read: T) -> Result<T, ConfigError> {
+        let problems = self.problems.into_inner();
+        if problems.is_empty() { Ok(read) } else { Err(ConfigError::Invalid(problems)) }
+    }
+
     pub(super) fn report(&self, place: Place, reason: impl Into<Reason>) {
         self.problems.borrow_mut().push(Problem { place, reason: reason.into() });
     }

@@ -280,7 +280,9 @@ impl Address {
             return Err(format!("\"{shown}\" is not a URL; write \"{prefix}http://{host}\""));
         }
         let mut url = Url::parse(plain).map_err(|reason| {
-            format!("\"{shown}\" is not a URL ({reason}); write one such as {EXAMPLE:?}")
+            let hint =
+                if plain.is_ascii() { "write one" } else { "write the host in ASCII (xn--...)," };
+            format!("\"{shown}\" is not a URL ({reason}); {hint} such as {EXAMPLE:?}")
         })?;
         if !matches!(url.scheme(), "http" | "https") {
             let hint = format!("write the address of the monitoring port, such as {EXAMPLE:?}");

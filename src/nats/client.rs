@@ -19,18 +19,24 @@ use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
 use super::failure::{Failure, Reason};
-use crate::config::{Target, Tls};
-
-/// Largest body of an answer that is taken whole: far more than a well server sends, and little
-/// enough that decoding something else does not take the memory of the exporter.
-const SMALL_BODY_BYTES: u64 = 32 << 20;
+use crate::config::{Limits, Target, Tls};
 
 /// Asks one server.
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
     base: String,
-    body_bytes: u64,
+    body: Size,
+    /// Of an answer that is taken whole: far more than a well server sends, and little enough that decoding
+    /// something else does not take the memory of the exporter.
+    small_body: Size,
+}
+
+/// A limit to the size of a body.
+#[derive(Debug, Clone, Copy)]
+struct Size {
+    bytes: u64,
+    setting: &'static str,
 }
 
 /// A complete answer, whatever its status.
@@ -103,13 +109,28 @@ pub enum ClientError {
     },
 }
 
+/// Answers questions: a server that is asked, or what stands for one.
+pub trait Ask: Sync {
+    /// Asks for `path`, which starts with a slash and may have a query.
+    ///
+    /// # Errors
+    /// When there is no complete answer; a status other than 200 is no error here.
+    fn ask(&self, path: &str) -> impl Future<Output = Result<Answer, Failure>> + Send;
+}
+
+impl Ask for Client {
+    async fn ask(&self, path: &str) -> Result<Answer, Failure> {
+        self.get(path).await
+    }
+}
+
 impl Client {
     /// A client for `target`; it reads the files of the TLS settings, and connects to nothing yet.
     /// `addresses` are those of its host, when somebody else looks them up.
     pub fn new(
         target: &Target,
         addresses: Option<&Addresses>,
-        body_bytes: u64,
+        limits: &Limits,
         connect_timeout: Duration,
     ) -> Result<Self, ClientError> {
         install_crypto_provider();
@@ -122,8 +143,6 @@ impl Client {
             .no_proxy()
             .redirect(redirect::Policy::none())
             .http1_only()
-            // Shorter than any time-out of a request, so that a host that is gone is told from a
-            // process that takes connections and does not answer.
             .connect_timeout(connect_timeout)
             .tcp_nodelay(true)
             .pool_max_idle_per_host(4)
@@ -153,7 +172,11 @@ impl Client {
         Ok(Self {
             http: builder.build().map_err(build)?,
             base: url.as_str().trim_end_matches('/').to_owned(),
-            body_bytes,
+            body: Size { bytes: limits.body_bytes, setting: "limits.body_bytes" },
+            small_body: Size {
+                bytes: limits.small_body_bytes,
+                setting: "limits.small_body_bytes and limits.body_bytes",
+            },
         })
     }
 
@@ -164,8 +187,7 @@ impl Client {
     /// error here.
     pub async fn get(&self, path: &str) -> Result<Answer, Failure> {
         let started = Instant::now();
-        let mut body =
-            Incoming::new(self.send(path).await?, self.body_bytes.min(SMALL_BODY_BYTES))?;
+        let mut body = Incoming::new(self.send(path).await?, self.small_body)?;
         let status = body.response.status().as_u16();
         // The announced length is the server's word: reserve a part of it and grow on evidence.
         let announced = body.response.content_length().unwrap_or(0);
@@ -182,7 +204,7 @@ impl Client {
     /// # Errors
     /// As [`Client::get_ok`].
     pub async fn open(&self, path: &str) -> Result<Incoming, Failure> {
-        let body = Incoming::new(self.send(path).await?, self.body_bytes)?;
+        let body = Incoming::new(self.send(path).await?, self.body)?;
         match body.response.status().as_u16() {
             200 => Ok(body),
             status => Err(Failure::of_status(path, status)),
@@ -222,14 +244,18 @@ impl Client {
 #[derive(Debug)]
 pub struct Incoming {
     response: reqwest::Response,
-    limit: u64,
+    limit: Size,
     left: u64,
 }
 
 impl Incoming {
-    fn new(response: reqwest::Response, limit: u64) -> Result<Self, Failure> {
-        let body = Self { response, limit, left: limit };
-        if body.response.content_length() > Some(limit) { Err(body.too_large()) } else { Ok(body) }
+    fn new(response: reqwest::Response, limit: Size) -> Result<Self, Failure> {
+        let body = Self { response, limit, left: limit.bytes };
+        if body.response.content_length() > Some(limit.bytes) {
+            Err(body.too_large())
+        } else {
+            Ok(body)
+        }
     }
 
     /// The next part of the body; nothing at its end.
@@ -244,7 +270,8 @@ impl Incoming {
     }
 
     fn too_large(&self) -> Failure {
-        let text = format!("the body is larger than {} bytes, see limits.body_bytes", self.limit);
+        let Size { bytes, setting } = self.limit;
+        let text = format!("the body is larger than {bytes} bytes, see {setting}");
         Failure::new(Reason::TooLarge, text)
     }
 }

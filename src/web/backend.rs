@@ -4,6 +4,7 @@
 //! routes can stall, fail and panic at will, without servers to ask.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -12,6 +13,7 @@ use crate::background::{self, Ended};
 use crate::exporter::{Exporter, Refused, ScrapeRequest};
 use crate::exposition::Format;
 use crate::exposition::packed::Packed;
+use crate::limits::Limit;
 use crate::report::Report;
 use crate::scrape::{Scrape, Selection};
 
@@ -22,8 +24,12 @@ pub(super) struct Settings {
     pub(super) enable_lifecycle: bool,
     /// Scrapes served at the same time; 0 is no limit.
     pub(super) max_requests: usize,
+    /// Largest body of a request.
+    pub(super) max_body_bytes: u64,
     /// How long a scrape may take.
     pub(super) allowance: Allowance,
+    /// How long a page waits for what servers say.
+    pub(super) page_patience: Duration,
 }
 
 /// A target as the page shows it.
@@ -61,6 +67,9 @@ pub(super) trait Backend: Send + Sync + 'static {
     /// The current settings.
     fn settings(&self) -> Settings;
 
+    /// Counts that a request was refused because of `limit`.
+    fn hit(&self, limit: Limit);
+
     /// Reads the configuration again; blocks. The error is the whole chain of causes.
     fn reload(&self) -> Result<(), String>;
 
@@ -97,11 +106,17 @@ impl Backend for Exporter {
         Settings {
             enable_lifecycle: config.web.enable_lifecycle,
             max_requests: config.web.max_requests,
+            max_body_bytes: config.web.max_body_bytes,
             allowance: Allowance {
                 timeout: config.scrape.timeout,
                 margin: config.scrape.timeout_margin,
             },
+            page_patience: config.scrape.base_timeout,
         }
+    }
+
+    fn hit(&self, limit: Limit) {
+        self.meter().hit(limit, 1);
     }
 
     fn reload(&self) -> Result<(), String> {

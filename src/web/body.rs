@@ -14,6 +14,7 @@ use hyper::body::{Body, Bytes, Frame, SizeHint};
 
 use super::accept::Coding;
 use super::in_flight::Permit;
+use super::place::Answering;
 use crate::exposition::packed::{self, Packed, Unpacker};
 
 /// The body of an answer.
@@ -21,6 +22,8 @@ pub(super) struct Pieces {
     source: Source,
     /// Held until the last piece is handed out, because the memory is held as long.
     _permit: Option<Permit>,
+    /// Held as long, because so long the connection is in use.
+    answering: Option<Answering>,
 }
 
 enum Source {
@@ -34,7 +37,7 @@ enum Source {
 impl Pieces {
     /// A body for an answer that needs no permit.
     pub(super) fn new(content: impl Into<Bytes>) -> Self {
-        Self { source: Source::plain([content.into()]), _permit: None }
+        Self { source: Source::plain([content.into()]), _permit: None, answering: None }
     }
 
     /// An exposition of `texts` in `coding`, which gives `permit` back when it is gone.
@@ -44,7 +47,13 @@ impl Pieces {
             Coding::Gzip => Source::plain(packed::gzip(texts)),
             Coding::Identity => Source::Packed(Unpacker::new(texts)),
         };
-        Self { source, _permit: Some(permit) }
+        Self { source, _permit: Some(permit), answering: None }
+    }
+
+    /// The same body, which ends `answering` when it is gone.
+    pub(super) fn until_sent(self, answering: Answering) -> Self {
+        answering.taken();
+        Self { answering: Some(answering), ..self }
     }
 }
 
@@ -82,6 +91,9 @@ impl Body for Pieces {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if let Some(answering) = &self.answering {
+            answering.taken();
+        }
         Poll::Ready(self.source.next().map(|piece| Ok(Frame::data(piece))))
     }
 

@@ -9,7 +9,7 @@ use crate::tier::{Tier, TierSet};
 
 /// A query that asks for something that does not exist; the message says what to write instead.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum QueryError {
+pub enum QueryError {
     /// A parameter that the path does not have.
     #[error("there is no parameter \"{name}\"; write {known}")]
     Parameter {
@@ -30,13 +30,19 @@ pub(super) enum QueryError {
 }
 
 /// Reads the query of `/metrics`.
-pub(super) fn metrics(query: &str) -> Result<Selection, QueryError> {
+///
+/// # Errors
+/// When it names what `/metrics` does not have.
+pub fn metrics(query: &str) -> Result<Selection, QueryError> {
     let raw = Raw::read(query, "tier= or collect[]=")?;
     if raw.targets.is_empty() { Ok(raw.selection()) } else { Err(QueryError::MisplacedTarget) }
 }
 
 /// Reads the query of `/probe`: the name of the target, and what is wanted of it.
-pub(super) fn probe(query: &str) -> Result<(String, Selection), QueryError> {
+///
+/// # Errors
+/// When it does not name one target, or names what `/probe` does not have.
+pub fn probe(query: &str) -> Result<(String, Selection), QueryError> {
     let mut raw = Raw::read(query, "target=, tier= or collect[]=")?;
     let count = raw.targets.len();
     match raw.targets.pop() {

@@ -2,8 +2,8 @@
 //! says no. Nothing here knows about sockets.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use hyper::body::Body;
 use hyper::header::{ALLOW, CONTENT_ENCODING, HeaderValue, RETRY_AFTER, VARY};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
@@ -15,17 +15,14 @@ use super::accept::{self, Coding};
 use super::backend::Backend;
 use super::body::Pieces;
 use super::guard::guard;
-use super::in_flight::InFlight;
+use super::in_flight::{InFlight, Permit};
 use super::query::{self, QueryError};
 use super::reply::{self, Reply};
 use super::status;
 use crate::exporter::Refused;
+use crate::limits::Limit;
 use crate::scrape::Selection;
 use crate::tier::Tier;
-
-/// How long the page waits for what servers say. Trouble of the persistence tier must not delay it:
-/// a server that is well has answered long before, and that one has not is what the page then says.
-const PAGE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// What can be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,11 +78,14 @@ impl<B: Backend> Routes<B> {
         Self { backend, in_flight: InFlight::default() }
     }
 
-    /// Answers one request, whatever happens on the way. The body of the request is not read.
-    pub(super) async fn answer<T>(&self, request: Request<T>) -> Reply {
+    /// Answers one request, whatever happens on the way. The body of the request is not read, and one that is
+    /// said to be large is refused.
+    pub(super) async fn answer<T: Body>(&self, request: Request<T>) -> Reply {
         let arrived = Instant::now();
-        let (head, _) = request.into_parts();
-        let reply = match guard(self.dispatch(&head, arrived)).await {
+        let (head, body) = request.into_parts();
+        let length = body.size_hint().lower();
+        drop(body);
+        let reply = match guard(self.dispatch(&head, length, arrived)).await {
             Ok(reply) => reply,
             Err(panic) => broken(&head, &panic),
         };
@@ -99,7 +99,12 @@ impl<B: Backend> Routes<B> {
         reply
     }
 
-    async fn dispatch(&self, head: &Parts, arrived: Instant) -> Reply {
+    async fn dispatch(&self, head: &Parts, length: u64, arrived: Instant) -> Reply {
+        let limit = self.backend.settings().max_body_bytes;
+        if length > limit {
+            self.backend.hit(Limit::BodyBytes);
+            return too_large(limit);
+        }
         let Some(route) = Route::find(head.uri.path()) else {
             return not_found();
         };
@@ -125,16 +130,27 @@ impl<B: Backend> Routes<B> {
         }
     }
 
+    /// A permit for one more scrape, unless there are as many as may be, which is counted.
+    fn enter(&self, limit: usize) -> Option<Permit> {
+        let permit = self.in_flight.enter(limit);
+        if permit.is_none() {
+            self.backend.hit(Limit::Requests);
+        }
+        permit
+    }
+
     async fn page(&self, head: &Parts, query: &str, arrived: Instant) -> Reply {
         let settings = self.backend.settings();
-        let Some(_permit) = self.in_flight.enter(settings.max_requests) else {
+        let Some(_permit) = self.enter(settings.max_requests) else {
             return too_many(settings.max_requests);
         };
         let both = Selection {
             tiers: [Tier::Base, Tier::Persistence].into_iter().collect(),
             topics: None,
         };
-        let deadline = arrived + PAGE_PATIENCE.min(settings.allowance.timeout);
+        // Trouble of the persistence tier must not delay the page: a server that is well has answered long
+        // before, and that one has not is what the page then says.
+        let deadline = arrived + settings.page_patience;
         let scrape = match self.backend.scrape(both, None, deadline).await {
             Ok(scrape) => scrape,
             Err(refused) => return broken(head, &refused.to_string()),
@@ -157,7 +173,7 @@ impl<B: Backend> Routes<B> {
         arrived: Instant,
     ) -> Reply {
         let settings = self.backend.settings();
-        let Some(permit) = self.in_flight.enter(settings.max_requests) else {
+        let Some(permit) = self.enter(settings.max_requests) else {
             return too_many(settings.max_requests);
         };
         let deadline = arrived + settings.allowance.budget(&head.headers);
@@ -247,6 +263,15 @@ fn too_many(limit: usize) -> Reply {
     );
     reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     reply
+}
+
+fn too_large(limit: u64) -> Reply {
+    reply::text(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        format!(
+            "No request needs a body, and one of more than web.max_body_bytes, {limit}, is refused."
+        ),
+    )
 }
 
 fn not_allowed(route: Route) -> Reply {

@@ -5,24 +5,41 @@
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// A stream on which a write that makes no progress for a while is an error.
+use super::place::Place;
+
+/// A stream on which a write that makes no progress for a while is an error, and whose place is told what
+/// goes over it.
 pub(super) struct Impatient<S> {
     stream: S,
     patience: Duration,
     /// Runs while a write waits. Made at the first wait, since most answers never wait.
     timer: Option<Pin<Box<Sleep>>>,
     waiting: bool,
+    place: Arc<Place>,
 }
 
 impl<S> Impatient<S> {
-    pub(super) fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, patience, timer: None, waiting: false }
+    pub(super) fn new(stream: S, patience: Duration, place: Arc<Place>) -> Self {
+        Self { stream, patience, timer: None, waiting: false, place }
+    }
+
+    /// As [`watch`](Self::watch), and tells the place of bytes that the client took.
+    fn watch_write(
+        &mut self,
+        context: &mut Context<'_>,
+        attempt: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if matches!(attempt, Poll::Ready(Ok(1..))) {
+            self.place.sent();
+        }
+        self.watch(context, attempt)
     }
 
     /// Passes on what `attempt` came to, unless it has been waiting for too long.
@@ -41,6 +58,7 @@ impl<S> Impatient<S> {
             timer.as_mut().reset(Instant::now() + self.patience);
         }
         ready!(timer.as_mut().poll(context));
+        self.place.stalled();
         Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the client does not take the answer")))
     }
 }
@@ -51,7 +69,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let attempt = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.place.received();
+        }
+        attempt
     }
 }
 
@@ -62,7 +85,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let attempt = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.watch(context, attempt)
+        self.watch_write(context, attempt)
     }
 
     fn poll_write_vectored(
@@ -71,7 +94,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let attempt = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
-        self.watch(context, attempt)
+        self.watch_write(context, attempt)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -94,14 +117,20 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
+    use crate::web::place::Places;
 
     const PATIENCE: Duration = Duration::from_secs(30);
+
+    async fn place() -> Arc<Place> {
+        Places::new(1, Arc::default()).take().await
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_does_not_read_is_given_up() {
         let (ours, _theirs) = duplex(16);
+        let place = place().await;
         let started = Instant::now();
-        let error = Impatient::new(ours, PATIENCE).write_all(&[0; 17]).await.unwrap_err();
+        let error = Impatient::new(ours, PATIENCE, place).write_all(&[0; 17]).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
         assert_eq!(started.elapsed(), PATIENCE);
     }
@@ -119,7 +148,7 @@ mod tests {
                 }
             }
         });
-        let mut stream = Impatient::new(ours, PATIENCE);
+        let mut stream = Impatient::new(ours, PATIENCE, place().await);
         stream.write_all(&[0; 160]).await.unwrap();
         drop(stream);
         assert_eq!(reader.await.unwrap(), 160);

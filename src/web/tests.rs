@@ -3,6 +3,7 @@
 //! tests are below, about answers and about connections.
 
 mod connections;
+mod http2;
 mod routes;
 
 use std::fmt::Write as _;
@@ -16,19 +17,33 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
+use super::access::Access;
 use super::backend::{Backend, Settings, Shown};
 use super::deadline::Allowance;
 use super::routes::Routes;
 use super::server::{Limits, Listeners};
 use crate::background::{self, Ended};
+use crate::cli::Cli;
+use crate::config::{Config, ListenAddress, Web};
 use crate::exporter::Refused;
 use crate::exposition::Format;
 use crate::exposition::packed::{Packed, Packer};
+use crate::limits::{Limit, Meter};
 use crate::report::{Report, SCHEMA};
 use crate::scrape::Selection;
 
 /// Far longer than anything here takes, on a busy machine too.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The defaults, as far as they matter here.
+const USUAL: Limits = Limits {
+    connections: 256,
+    head_bytes: 16 * 1024,
+    head: Duration::from_secs(10),
+    idle: Duration::from_secs(75),
+    stall: Duration::from_secs(30),
+    drain: Duration::from_secs(5),
+};
 
 /// What one scrape was asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,6 +65,7 @@ struct Fake {
     /// Told when a gated scrape begins.
     waiting: Notify,
     gate: Notify,
+    meter: Arc<Meter>,
 }
 
 impl Default for Fake {
@@ -58,10 +74,12 @@ impl Default for Fake {
             settings: Mutex::new(Settings {
                 enable_lifecycle: true,
                 max_requests: 0,
+                max_body_bytes: 16 * 1024,
                 allowance: Allowance {
                     timeout: Duration::from_secs(20),
                     margin: Duration::from_millis(500),
                 },
+                page_patience: Duration::from_secs(3),
             }),
             ready: true,
             reload: || Ok(()),
@@ -69,6 +87,7 @@ impl Default for Fake {
             asked: Mutex::default(),
             waiting: Notify::new(),
             gate: Notify::new(),
+            meter: Arc::default(),
         }
     }
 }
@@ -143,6 +162,10 @@ impl Backend for Fake {
         *self.settings.lock().unwrap()
     }
 
+    fn hit(&self, limit: Limit) {
+        self.meter.hit(limit, 1);
+    }
+
     fn reload(&self) -> Result<(), String> {
         (self.reload)()
     }
@@ -158,6 +181,22 @@ impl Backend for Fake {
     }
 }
 
+/// The section that listens on these addresses.
+pub(super) fn listening(addresses: &[&str]) -> Web {
+    let flags = addresses.iter().map(|address| format!("--web.listen-address={address}"));
+    let arguments = std::iter::once("nats-exporter".to_owned()).chain(flags);
+    let cli = <Cli as clap::Parser>::try_parse_from(arguments).unwrap();
+    Config::web(&cli.flags, []).unwrap()
+}
+
+fn tcp(listeners: &Listeners) -> Vec<SocketAddr> {
+    let address = |address| match address {
+        ListenAddress::Tcp(address) => address,
+        ListenAddress::Unix(path) => panic!("{}", path.display()),
+    };
+    listeners.addresses().into_iter().map(address).collect()
+}
+
 /// A server that is running.
 struct Running {
     address: SocketAddr,
@@ -168,19 +207,26 @@ struct Running {
 
 impl Running {
     fn start(fake: Fake) -> Self {
-        Self::start_within(fake, Limits::USUAL)
+        Self::start_within(fake, USUAL)
     }
 
     fn start_within(fake: Fake, limits: Limits) -> Self {
-        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-        let listeners = Listeners::bind(&[any_port], limits).unwrap();
-        let address = listeners.addresses()[0];
+        Self::start_behind(Access::load(None, Arc::default()).unwrap(), fake, limits)
+    }
+
+    fn start_behind(access: Access, fake: Fake, limits: Limits) -> Self {
         let fake = Arc::new(fake);
+        let any_port = listening(&["127.0.0.1:0"]);
+        let listeners = Listeners::bind(&any_port, limits, Arc::clone(&fake.meter)).unwrap();
+        let address = tcp(&listeners)[0];
         let routes = Routes::new(Arc::clone(&fake));
         let (shutdown, told) = oneshot::channel::<()>();
-        let task = tokio::spawn(super::serve(listeners, routes, async {
-            let _ = told.await;
-        }));
+        let task = tokio::spawn(async move {
+            super::serve(listeners, &access, routes, async {
+                let _ = told.await;
+            })
+            .await;
+        });
         Self { address, fake, shutdown: Some(shutdown), task }
     }
 

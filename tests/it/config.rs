@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 use nats_exporter::cli::Cli;
-use nats_exporter::config::{Config, ConfigError, Detail, DnsTarget, LogFormat, Records};
+use nats_exporter::config::{
+    Config, ConfigError, Detail, DnsTarget, ListenAddress, LogFormat, Records,
+};
 use nats_exporter::settings::{FILE_VARIABLE, Fallback, SETTINGS, Setting, Shape};
 use secrecy::ExposeSecret;
 
@@ -75,9 +77,16 @@ fn each_mistake_has_its_message() {
 fn nothing_means_the_defaults() {
     for config in [valid(&[], &[]), valid(&["--config.file=tests/config/valid-nothing.yaml"], &[])]
     {
-        assert_eq!(config.web.listen_addresses, ["[::]:7777".parse().expect("an address")]);
+        let every = "[::]:7777".parse().expect("an address");
+        assert_eq!(config.web.listen_addresses, [ListenAddress::Tcp(every)]);
+        assert!(!config.web.systemd_socket && config.web.config_file.is_none());
         assert!(!config.web.enable_lifecycle);
         assert_eq!(config.web.max_requests, 200);
+        assert_eq!(config.web.max_connections, 256);
+        assert_eq!((config.web.max_header_bytes, config.web.max_body_bytes), (16 << 10, 16 << 10));
+        assert_eq!(config.scrape.connect_timeout, Duration::from_millis(1200));
+        assert_eq!(config.limits.small_body_bytes, 32 << 20);
+        assert_eq!(config.limits.label_value_bytes, 1024);
         assert_eq!((config.log.level.as_str(), config.log.format), ("info", LogFormat::Text));
         assert_eq!(config.scrape.timeout, Duration::from_secs(10));
         assert_eq!(config.scrape.timeout_margin, Duration::from_millis(500));
@@ -109,9 +118,23 @@ fn a_file_can_set_everything() {
     let config = everything();
     let addresses: Vec<String> =
         config.web.listen_addresses.iter().map(ToString::to_string).collect();
-    assert_eq!(addresses, ["[::]:9222", "127.0.0.1:7777", "[::1]:7777"]);
+    let expected = ["[::]:9222", "127.0.0.1:7777", "[::1]:7777", "unix:/run/exporter.sock"];
+    assert_eq!(addresses, expected);
+    assert!(config.web.systemd_socket);
+    let web_file = Some(Path::new("tests/config/web.yml"));
+    assert_eq!(config.web.config_file.as_deref(), web_file, "beside the file that names it");
+    let flags = ["--config.file=tests/config/valid-everything.yaml", "--web.config.file=web.yml"];
+    let config = valid(&flags, &["NATS_EXPORTER_TOKEN=x"]);
+    let web_file = Some(Path::new("web.yml"));
+    assert_eq!(config.web.config_file.as_deref(), web_file, "where the program was started");
     assert!(config.web.enable_lifecycle);
-    assert_eq!(config.web.max_requests, 0);
+    let web = &config.web;
+    assert_eq!((web.max_requests, web.max_connections), (0, 1000));
+    assert_eq!((web.max_header_bytes, web.max_body_bytes), (64 << 10, 0));
+    let times = [web.header_timeout, web.idle_timeout, web.stall_timeout, web.drain_timeout];
+    assert_eq!(times.map(|time| time.as_secs()), [1, 120, 2, 0]);
+    assert_eq!(config.discovery.timeout, Duration::from_secs(4));
+    assert_eq!(config.scrape.connect_timeout, Duration::from_secs(5));
     assert_eq!(config.log.format, LogFormat::Json);
     assert_eq!(config.scrape.timeout, Duration::from_secs(90));
     assert_eq!(config.scrape.timeout_margin, Duration::ZERO);
@@ -124,7 +147,9 @@ fn a_file_can_set_everything() {
     assert!(!jetstream.fold_ephemeral_consumers);
     assert_eq!(jetstream.stream_metadata_labels, ["team", "cost center"]);
     assert_eq!(jetstream.consumer_metadata_labels, ["team"]);
-    assert_eq!((config.limits.body_bytes, config.limits.series_per_target), (1 << 20, 0));
+    let limits = &config.limits;
+    assert_eq!((limits.body_bytes, limits.small_body_bytes), (1 << 20, 64 << 10));
+    assert_eq!((limits.series_per_target, limits.label_value_bytes), (0, 64));
 }
 
 #[test]
@@ -374,6 +399,7 @@ fn every_setting_is_read_from_its_variable() {
         let value = match setting.fallback {
             Fallback::Value(value) => value,
             Fallback::Words(_) if setting.key.ends_with("_max_age") => "0s",
+            Fallback::Words(_) if setting.key == "scrape.connect_timeout" => "1s",
             Fallback::Words(_) if setting.key == "discovery.nameserver" => "[fd00::10]:53",
             Fallback::Words(_) if setting.key == "probe.allow" => "http://[fd00::]/8:8222",
             Fallback::Words(_) => "x",

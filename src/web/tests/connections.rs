@@ -13,12 +13,16 @@ async fn a_connection_serves_many_requests() {
 
 #[tokio::test]
 async fn every_listener_is_served() {
-    let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
-    let listeners = Listeners::bind(&[any_port, any_port], Limits::USUAL).unwrap();
-    let addresses = listeners.addresses().to_vec();
+    let any_port = "127.0.0.1:0";
+    let web = listening(&[any_port, any_port]);
+    let listeners = Listeners::bind(&web, USUAL, Arc::default()).unwrap();
+    let addresses = tcp(&listeners);
     assert_ne!(addresses[0], addresses[1]);
     let routes = Routes::new(Arc::new(Fake::default()));
-    tokio::spawn(super::super::serve(listeners, routes, std::future::pending()));
+    tokio::spawn(async move {
+        let open = Access::load(None, Arc::default()).unwrap();
+        super::super::serve(listeners, &open, routes, std::future::pending()).await;
+    });
     for address in addresses {
         let mut client = Client(TcpStream::connect(address).await.unwrap());
         assert_eq!(client.ask("GET /-/healthy").await.status(), 200);
@@ -26,27 +30,75 @@ async fn every_listener_is_served() {
 }
 
 #[tokio::test]
-async fn more_connections_than_allowed_have_to_wait() {
-    let server = Running::start_within(Fake::default(), Limits { connections: 1, ..Limits::USUAL });
+async fn a_new_connection_takes_the_place_of_the_one_that_has_waited_longest() {
+    let server = Running::start_within(Fake::default(), Limits { connections: 2, ..USUAL });
+    let mut oldest = server.connect().await;
+    oldest.0.write_all(b"GET /").await.unwrap();
+    let mut kept = server.connect().await;
+    assert_eq!(kept.ask("GET /-/healthy").await.status(), 200);
+    let mut new = server.connect().await;
+    assert_eq!(new.ask("GET /-/healthy").await.status(), 200);
+    assert!(oldest.is_closed().await);
+    assert_eq!(kept.ask("GET /-/healthy").await.status(), 200);
+    assert_eq!(server.fake.meter.hits(Limit::Connections), 1);
+    assert_eq!(server.fake.meter.connections(), 2);
+}
+
+#[tokio::test]
+async fn a_connection_in_use_keeps_its_place() {
+    let server = Running::start_within(Fake::default(), Limits { connections: 1, ..USUAL });
     let mut first = server.connect().await;
-    assert_eq!(first.ask("GET /-/healthy").await.status(), 200);
+    first.send("GET /probe?target=gated").await;
+    server.fake.waiting.notified().await;
     let mut second = server.connect().await;
     second.send("GET /-/healthy").await;
     let early = timeout(Duration::from_millis(100), second.read(false)).await;
     assert!(early.is_err(), "served beyond the limit: {early:?}");
-    drop(first);
-    assert_eq!(second.receive(false).await.status(), 200);
+    server.fake.gate.notify_one();
+    assert_eq!(first.receive(false).await.status(), 200);
+    assert_eq!(second.receive(false).await.status(), 200, "the first gives way when it is done");
+    assert!(first.is_closed().await);
+    assert_eq!(server.fake.meter.hits(Limit::Connections), 1);
 }
 
 #[tokio::test]
 async fn a_head_that_does_not_come_ends_the_connection() {
     let head = Duration::from_millis(50);
-    let server = Running::start_within(Fake::default(), Limits { head, ..Limits::USUAL });
+    let server = Running::start_within(Fake::default(), Limits { head, ..USUAL });
     let mut silent = server.connect().await;
     let mut slow = server.connect().await;
     slow.0.write_all(b"GET /metrics HTTP/1.1\r\nHost:").await.unwrap();
     assert!(silent.is_closed().await);
     assert!(slow.is_closed().await);
+    assert_eq!(server.fake.meter.hits(Limit::HeaderTimeout), 2);
+}
+
+/// The time of a later head begins with its first byte: until then the connection is idle.
+#[tokio::test]
+async fn a_later_head_has_its_own_time() {
+    let head = Duration::from_millis(200);
+    let server = Running::start_within(Fake::default(), Limits { head, ..USUAL });
+    let mut client = server.connect().await;
+    assert_eq!(client.ask("GET /-/healthy").await.status(), 200);
+    tokio::time::sleep(head * 2).await;
+    assert_eq!(client.ask("GET /-/healthy").await.status(), 200);
+    client.0.write_all(b"GET").await.unwrap();
+    assert!(client.is_closed().await);
+    assert_eq!(server.fake.meter.hits(Limit::HeaderTimeout), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_not_used_is_closed() {
+    let idle = Duration::from_millis(50);
+    let server = Running::start_within(Fake::default(), Limits { idle, ..USUAL });
+    let mut client = server.connect().await;
+    client.send("GET /probe?target=gated").await;
+    server.fake.waiting.notified().await;
+    tokio::time::sleep(idle * 2).await;
+    server.fake.gate.notify_one();
+    assert_eq!(client.receive(false).await.status(), 200, "a scrape is no idleness");
+    assert!(client.is_closed().await);
+    assert_eq!(server.fake.meter.hits(Limit::IdleTimeout), 1);
 }
 
 #[tokio::test]
@@ -56,14 +108,24 @@ async fn a_head_that_is_too_large_is_refused() {
     let mut client = server.connect().await;
     client.send(&request).await;
     assert_eq!(client.receive(true).await.status(), 431);
+    assert!(client.is_closed().await);
+    assert_eq!(server.fake.meter.hits(Limit::HeaderBytes), 1);
 }
 
 #[tokio::test]
 async fn a_body_is_not_waited_for() {
     let server = Running::start(Fake::default());
-    let answer = server.ask("POST /-/reload\nContent-Length: 1000000000").await;
+    let answer = server.ask("POST /-/reload\nContent-Length: 10000").await;
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.header("connection"), Some("close"), "the body would be the next request");
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_refused() {
+    let server = Running::start(Fake::default());
+    let answer = server.ask("POST /-/reload\nContent-Length: 1000000000").await;
+    assert_eq!(answer.status(), 413);
+    assert_eq!(server.fake.meter.hits(Limit::BodyBytes), 1);
 }
 
 #[tokio::test]
@@ -80,7 +142,7 @@ async fn a_scrape_lasts_until_the_client_has_it() {
 #[tokio::test]
 async fn a_client_that_does_not_read_is_given_up() {
     let stall = Duration::from_millis(50);
-    let limits = Limits { stall, ..Limits::USUAL };
+    let limits = Limits { stall, ..USUAL };
     let server = Running::start_within(Fake::default().max_requests(1), limits);
     let mut stuck = server.connect().await;
     stuck.send("GET /probe?target=large").await;
@@ -91,6 +153,8 @@ async fn a_client_that_does_not_read_is_given_up() {
         }
     };
     timeout(PATIENCE, free).await.expect("the answer is kept for ever");
+    assert_eq!(server.fake.meter.hits(Limit::StallTimeout), 1);
+    assert!(server.fake.meter.hits(Limit::Requests) > 0);
 }
 
 #[tokio::test]
@@ -113,13 +177,13 @@ async fn shutdown_waits_for_what_is_in_flight() {
     assert!(unused.is_closed().await);
     let waited = Instant::now();
     server.ended().await;
-    assert!(waited.elapsed() < Limits::USUAL.drain / 2, "waited for nothing");
+    assert!(waited.elapsed() < USUAL.drain / 2, "waited for nothing");
 }
 
 #[tokio::test]
 async fn shutdown_does_not_wait_for_ever() {
     let drain = Duration::from_millis(50);
-    let mut server = Running::start_within(Fake::default(), Limits { drain, ..Limits::USUAL });
+    let mut server = Running::start_within(Fake::default(), Limits { drain, ..USUAL });
     let mut stuck = server.connect().await;
     stuck.send("GET /probe?target=gated").await;
     server.fake.waiting.notified().await;

@@ -36,7 +36,9 @@ async fn every_path_answers_or_says_why_not() {
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{request}");
         assert!(answer.header("content-type").is_some(), "{request}");
         assert_eq!(answer.header("allow").is_some(), status == 405, "{request}");
-        assert_eq!(answer.header("content-security-policy").is_some(), request == "GET /");
+        let policy = answer.header("content-security-policy").unwrap();
+        assert!(policy.contains("default-src 'none'"), "{request}: {policy}");
+        assert_eq!(policy.contains("style-src"), request == "GET /", "{request}: {policy}");
     }
 }
 
@@ -153,12 +155,12 @@ async fn too_many_scrapes_are_turned_away() {
 #[tokio::test]
 async fn the_page_is_a_scrape_of_both_tiers_with_little_patience() {
     let server = Running::start(Fake::default());
-    for (timeout, budget) in [(20, 3), (2, 2)] {
-        server.fake.settings.lock().unwrap().allowance.timeout = Duration::from_secs(timeout);
+    for patience in [3, 2].map(Duration::from_secs) {
+        server.fake.settings.lock().unwrap().page_patience = patience;
         assert_eq!(server.ask("GET /").await.status(), 200);
         let asked = server.fake.asked.lock().unwrap().pop().unwrap();
         assert_eq!((asked.target, asked.topics), (None, None));
-        assert!(asked.budget <= Duration::from_secs(budget), "{:?}", asked.budget);
+        assert!(asked.budget <= patience, "{:?}", asked.budget);
     }
 }
 
