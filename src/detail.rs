@@ -5,7 +5,7 @@
 
 pub mod book;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -42,7 +42,8 @@ pub struct Detail {
 /// An account with its streams.
 #[derive(Debug, Default)]
 pub struct AccountDetail {
-    /// The account. Where several have the same name, all but the first are called by their id.
+    /// The account. Where several have the same name, all but the first are called by their id, and so is one
+    /// that has the id of another for a name. No two are called the same.
     pub account: Account,
     /// By name.
     pub streams: Vec<StreamDetail>,
@@ -452,17 +453,21 @@ impl Reader {
             missing_accounts: end.total.map(|total| total.saturating_sub(self.received)),
             ..Detail::default()
         };
-        let mut first: Option<String> = None;
+        // The names of accounts are tags that their owners chose: they may be the same twice, or the id of another.
+        let ids: BTreeSet<String> = self.accounts.keys().filter_map(|(_, id)| id.clone()).collect();
+        let mut taken = BTreeSet::new();
         for ((name, id), mut account) in self.accounts {
             if !self.settings.accounts.allows(&name) {
                 continue;
             }
-            // The names of accounts are tags that their owners chose and may be the same twice.
+            let is_of_other = ids.contains(&name) && id.as_ref() != Some(&name);
             match id {
-                Some(id) if first.as_ref() == Some(&name) => account.account.name = id,
-                _ => first = Some(name),
+                Some(id) if is_of_other || taken.contains(&name) => account.account.name = id,
+                _ => {}
             }
-            detail.accounts.push(account);
+            if taken.insert(account.account.name.clone()) {
+                detail.accounts.push(account);
+            }
         }
         for stream in detail.accounts.iter().flat_map(|account| &account.streams) {
             detail.consumers.add(stream.count);
@@ -598,6 +603,16 @@ mod tests {
     }
 
     #[test]
+    fn no_account_passes_for_another() {
+        let body = r#"{"server_id":"S","account_details":[
+            {"name":"A","id":"K1"},{"name":"A","id":"K2"},{"name":"K2","id":"K3"},{"name":"K4","id":"K4"},
+            {"name":"liar","id":"K4"}]}"#;
+        let detail = read(body, settings());
+        let names: Vec<_> = detail.accounts.iter().map(|a| a.account.name.as_str()).collect();
+        assert_eq!(names, ["A", "K2", "K3", "K4", "liar"]);
+    }
+
+    #[test]
     fn filters_apply_at_each_depth() {
         let filter = |include: &str| Filter {
             include: vec![Regex::new(&format!("^(?:{include})$")).unwrap()],
@@ -617,10 +632,18 @@ mod tests {
     fn what_comes_twice_is_there_once() {
         let body = r#"{"server_id":"S","account_details":[{"name":"A","stream_detail":[
             {"name":"S","config":{},"consumer_detail":[
-                {"name":"c","num_pending":1},{"name":"b"},{"name":"c","num_pending":2}]},
+                {"name":"c","num_pending":1},{"name":"c","num_pending":2},
+                {"name":"b","priority_groups":[{"group":"g"},{"group":"g"}],
+                 "cluster":{"replicas":[{"name":"n1","lag":1},{"name":"n2"},{"name":"n1"}]}}]},
             {"name":"S","config":{}}]}]}"#;
-        let detail = read(body, JetStream { fold_ephemeral_consumers: false, ..settings() });
+        let all = JetStream { detail: Level::All, fold_ephemeral_consumers: false, ..settings() };
+        let detail = read(body, all);
         assert_eq!(names(&detail), ["A/S/b", "A/S/c"]);
+        let consumer = &detail.accounts[0].streams[0].consumers[0];
+        assert_eq!(consumer.priority_groups.len(), 1);
+        let replicas = &consumer.cluster.as_ref().unwrap().replicas;
+        let replicas: Vec<_> = replicas.iter().map(|r| (r.name.as_str(), r.lag)).collect();
+        assert_eq!(replicas, [("n1", 1), ("n2", 0)]);
     }
 
     #[test]

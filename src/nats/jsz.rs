@@ -6,7 +6,7 @@
 //! Much of what a server says of an asset is true only when it leads that asset; the methods
 //! named `leads` tell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer};
@@ -83,7 +83,7 @@ pub struct MetaCluster {
     pub name: Option<String>,
     /// Missing when this server knows no leader.
     pub leader: Option<String>,
-    #[serde(deserialize_with = "null_is_default")]
+    #[serde(deserialize_with = "each_once")]
     pub replicas: Vec<Replica>,
     pub cluster_size: Option<u64>,
     /// From 2.15.
@@ -149,7 +149,7 @@ pub struct Group {
     /// Only from the leader; from 2.10.
     #[serde(deserialize_with = "instant")]
     pub leader_since: Option<Timestamp>,
-    #[serde(deserialize_with = "null_is_default")]
+    #[serde(deserialize_with = "each_once")]
     pub replicas: Vec<Replica>,
 }
 
@@ -493,7 +493,7 @@ pub struct Consumer {
     pub cluster: Option<Box<Group>>,
     pub paused: Option<bool>,
     pub pause_remaining: Option<Nanoseconds>,
-    #[serde(deserialize_with = "null_is_default")]
+    #[serde(deserialize_with = "each_once")]
     pub priority_groups: Vec<PriorityGroup>,
 }
 
@@ -547,6 +547,38 @@ where
     T: Deserialize<'de>,
 {
     Ok(Option::deserialize(source)?.map(Arc::new))
+}
+
+/// Something that has a name of its own in a list.
+trait Named {
+    fn name(&self) -> &str;
+}
+
+impl Named for Replica {
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Named for PriorityGroup {
+    fn name(&self) -> &str {
+        &self.group
+    }
+}
+
+/// Decodes a list and keeps the first of each name: two would be the same series twice, and Prometheus
+/// refuses a whole scrape for that.
+fn each_once<'de, D, T>(source: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Named,
+{
+    let mut list: Vec<T> = null_is_default(source)?;
+    let mut names = BTreeSet::new();
+    let are_first: Vec<bool> = list.iter().map(|entry| names.insert(entry.name())).collect();
+    let mut are_first = are_first.into_iter();
+    list.retain(|_| are_first.next() == Some(true));
+    Ok(list)
 }
 
 /// Decodes whether a text is there and not empty.
