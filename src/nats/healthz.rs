@@ -18,7 +18,7 @@
 
 use serde::Deserialize;
 
-use super::client::{Answer, Client};
+use super::client::{Answer, Ask};
 use super::decode::{decode_any, null_is_default};
 use super::failure::{Failure, Reason};
 use super::version::Version;
@@ -184,7 +184,7 @@ pub fn probe_fails(path: &str, failing: Check, version: Version, clustered: bool
 /// Asks only whether the server accepts connections, in the narrowest way that its version has.
 ///
 /// Without a version, the one parameter is used that means the same everywhere.
-pub async fn ask_core(client: &Client, version: Option<Version>) -> Result<Health, Failure> {
+pub async fn ask_core(client: &impl Ask, version: Option<Version>) -> Result<Health, Failure> {
     let path = match version.map(Dialect::of) {
         Some(Dialect::CoreOnly) => SERVER_ONLY,
         _ => ENABLED_ONLY,
@@ -200,7 +200,7 @@ pub async fn ask_core(client: &Client, version: Option<Version>) -> Result<Healt
 }
 
 /// Asks all questions with as few requests as the version allows: one when all is well.
-pub async fn ask_all(client: &Client, version: Version) -> Result<Health, Failure> {
+pub async fn ask_all(client: &impl Ask, version: Version) -> Result<Health, Failure> {
     let dialect = Dialect::of(version);
     let path = if dialect == Dialect::Plain { "/healthz" } else { "/healthz?details=true" };
     let wide = ask(client, path).await?;
@@ -273,8 +273,8 @@ struct Named {
     error: Option<String>,
 }
 
-async fn ask(client: &Client, path: &str) -> Result<Exchange, Failure> {
-    Exchange::read(&client.get(path).await?)
+async fn ask(client: &impl Ask, path: &str) -> Result<Exchange, Failure> {
+    Exchange::read(&client.ask(path).await?)
 }
 
 impl Exchange {
