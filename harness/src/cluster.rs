@@ -444,16 +444,11 @@ async fn gates(routes: &[u16]) -> Result<Vec<RouteGate>> {
 
 /// A client per cluster: one for all would outlive the runtime of the test that made it.
 pub(crate) fn http_client() -> Result<reqwest::Client> {
-    http_client_with(REQUEST_LIMIT)
-}
-
-/// A client whose requests may take so long.
-pub(crate) fn http_client_with(limit: Duration) -> Result<reqwest::Client> {
     // Fails when there is one already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .no_proxy()
-        .timeout(limit)
+        .timeout(REQUEST_LIMIT)
         // A kept connection to a killed server would fail the first request after its restart.
         .pool_max_idle_per_host(0)
         .tls_danger_accept_invalid_certs(true)

@@ -14,7 +14,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use nats_harness::{Account, Cluster, Error, JszGate, MonitorTls, Node, newest};
+use nats_harness::monitor::{Fault, Question};
+use nats_harness::{Account, Cluster, Error, MonitorGate, MonitorTls, Node, newest};
 
 fn version() -> String {
     std::env::var("HARNESS_TEST_VERSION").unwrap_or_else(|_| newest().to_owned())
@@ -88,7 +89,7 @@ async fn a_server_that_is_cut_off_has_no_routes_until_it_is_let_in() {
 #[tokio::test]
 async fn jsz_is_held_back_and_nothing_else() {
     let cluster = Cluster::builder(&version()).jetstream(true).start().await.unwrap();
-    let gate = JszGate::to(&cluster.node(0).monitor_url()).await.unwrap();
+    let gate = MonitorGate::to(&cluster.node(0).monitor_url()).await.unwrap();
     let http =
         reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build().unwrap();
     let status = async |path: &str| {
@@ -96,11 +97,11 @@ async fn jsz_is_held_back_and_nothing_else() {
         answer.map(|answer| answer.status().as_u16()).map_err(|error| error.is_timeout())
     };
     assert_eq!(status("/jsz?streams=true").await, Ok(200));
-    gate.hold(true);
+    gate.spoil(Question::Jsz, Fault::Stall);
     assert_eq!(status("/jsz").await, Err(true));
     assert_eq!(status("/varz").await, Ok(200));
     assert_eq!(status("/no-such-page").await, Ok(404));
-    gate.hold(false);
+    gate.heal();
     assert_eq!(status("/jsz").await, Ok(200));
 }
 

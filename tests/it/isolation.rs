@@ -101,33 +101,6 @@ async fn a_base_scrape_asks_only_the_base_tier() {
 }
 
 #[tokio::test]
-async fn a_hanging_base_endpoint_leaves_the_others() {
-    for (route, down, kept) in [
-        (Route::Varz, &["varz"][..], &["nats_route_connected", "nats_jetstream_stream_messages"]),
-        (Route::Routez, &["routez"], &["nats_server_info", "nats_jetstream_stream_messages"]),
-        (
-            Route::Healthz,
-            &["healthz", "healthz_core"],
-            &["nats_server_info", "nats_jetstream_stream_messages"],
-        ),
-    ] {
-        let monitor = Monitor::start(Model::default()).await;
-        let exporter = Exporter::start(&[monitor.url()]);
-        // Who the server is has to be known before /varz hangs.
-        exporter.samples("/metrics").await;
-        monitor.set(route, Behaviour::Stall);
-        let samples = within(&exporter, "/metrics", 3).await;
-        for endpoint in ["varz", "routez", "healthz_core", "jsz", "jsz_detail", "healthz"] {
-            let expected = f64::from(u8::from(!down.contains(&endpoint)));
-            assert_eq!(up(&samples, endpoint), Some(expected), "{route:?}: {endpoint}");
-        }
-        for name in kept {
-            assert!(samples.find(name, &[]).count() > 0, "{route:?}: {name}");
-        }
-    }
-}
-
-#[tokio::test]
 async fn a_hanging_target_leaves_the_other_nine() {
     let mut monitors = Vec::new();
     for number in 0..10 {

@@ -7,6 +7,7 @@ use tokio::net::TcpStream;
 
 use super::plan::Fault;
 use super::stage::Stage;
+use crate::monitor::{self, MonitorGate, Question};
 use crate::workload::fill_store;
 use crate::{Account, Error, Node, Result};
 
@@ -77,11 +78,13 @@ impl Stage {
                 vec![]
             }
             Fault::JszHangs => {
-                self.jsz[0].hold(true);
+                self.jsz[0].spoil(Question::Jsz, monitor::Fault::Stall);
                 vec![0]
             }
             Fault::JszHangsEverywhere => {
-                self.jsz.iter().for_each(|gate| gate.hold(true));
+                for gate in &self.jsz {
+                    gate.spoil(Question::Jsz, monitor::Fault::Stall);
+                }
                 vec![0, 1, 2]
             }
         })
@@ -120,7 +123,7 @@ impl Stage {
             Fault::Partition => self.cluster.cut_off(victims[0], false),
             Fault::ExporterKilled => self.start_exporter(0).await?,
             Fault::JszHangs | Fault::JszHangsEverywhere => {
-                self.jsz.iter().for_each(|gate| gate.hold(false));
+                self.jsz.iter().for_each(MonitorGate::heal);
             }
         }
         Ok(())

@@ -12,7 +12,7 @@ use crate::check::{self, Judged};
 use crate::rules::Scale;
 use crate::workload::Flow;
 use crate::{
-    Alertmanager, Call, Cluster, Error, Exporter, JszGate, Port, Prometheus, Result, Watch,
+    Alertmanager, Call, Cluster, Error, Exporter, MonitorGate, Port, Prometheus, Result, Watch,
 };
 
 /// The store of the server whose disk is to be full.
@@ -30,7 +30,7 @@ pub(super) struct Stage {
     alertmanager: Alertmanager,
     /// One for all servers, or one for each; none while it is dead.
     pub(super) exporters: Vec<Option<Exporter>>,
-    pub(super) jsz: Vec<JszGate>,
+    pub(super) jsz: Vec<MonitorGate>,
     pub(super) flow: Flow,
     pub(super) cluster: Cluster,
     pub(super) sidecars: bool,
@@ -60,7 +60,7 @@ impl Stage {
         let mut jsz = Vec::new();
         if matches!(drill.fault, Fault::JszHangs | Fault::JszHangsEverywhere) {
             for node in cluster.nodes() {
-                jsz.push(JszGate::to(&node.monitor_url()).await?);
+                jsz.push(MonitorGate::to(&node.monitor_url()).await?);
             }
         }
         let watchers = if drill.sidecars { cluster.nodes().len() } else { 1 };
@@ -94,7 +94,7 @@ impl Stage {
         let mut targets = if self.jsz.is_empty() {
             self.cluster.monitor_urls()
         } else {
-            self.jsz.iter().map(JszGate::url).collect()
+            self.jsz.iter().map(MonitorGate::url).collect()
         };
         if self.sidecars {
             targets = vec![targets.swap_remove(watcher)];

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use nats_harness::monitor::{Fault, Question};
 use nats_harness::workload::{Flow, fill_store};
-use nats_harness::{Cluster, Error, JszGate, leave_out, repository};
+use nats_harness::{Cluster, Error, MonitorGate, leave_out, repository};
 use tempfile::TempDir;
 
 use super::says;
@@ -73,7 +74,7 @@ async fn the_page_can_be_read_in_every_state() {
     };
     // Every stream has three replicas, so that a server can be spared.
     let _flow = Flow::start(&cluster).await.unwrap();
-    let gate = JszGate::to(&cluster.node(0).monitor_url()).await.unwrap();
+    let gate = MonitorGate::to(&cluster.node(0).monitor_url()).await.unwrap();
     let mut targets = cluster.monitor_urls();
     targets[0] = gate.url();
     let behind_gate = Exporter::start(&targets);
@@ -84,7 +85,7 @@ async fn the_page_can_be_read_in_every_state() {
     says(&exporter, &["SAFE - one at a time"]).await;
     draw(&exporter, "healthy", &to).await;
 
-    gate.hold(true);
+    gate.spoil(Question::Jsz, Fault::Stall);
     says(&behind_gate, &["OK on 3 of 3", "UNKNOWN on 1 of 3"]).await;
     draw(&behind_gate, "unknown", &to).await;
 

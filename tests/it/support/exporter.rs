@@ -32,11 +32,23 @@ impl Exporter {
 
     /// As [`Exporter::start`], with environment variables.
     pub(crate) fn start_with<S: AsRef<str>>(arguments: &[S], variables: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_nats-exporter"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nats-exporter"));
+        command.envs(variables.iter().copied());
+        Self::start_as(command, arguments)
+    }
+
+    /// As [`Exporter::start`], by a `command` that becomes the program.
+    pub(crate) fn start_as<S: AsRef<str>>(mut command: Command, arguments: &[S]) -> Self {
+        command
             .arg("--web.listen-address=127.0.0.1:0")
             .args(arguments.iter().map(AsRef::as_ref))
-            .envs(variables.iter().copied())
-            .stdin(Stdio::null())
+            .stdin(Stdio::null());
+        Self::run(&mut command)
+    }
+
+    /// Runs a command that becomes the program, and waits until it listens.
+    pub(crate) fn run(command: &mut Command) -> Self {
+        let mut child = command
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -53,6 +65,11 @@ impl Exporter {
             }
         });
         Self { child, url: format!("http://{address}"), log }
+    }
+
+    /// Host and port.
+    pub(crate) fn address(&self) -> &str {
+        self.url.strip_prefix("http://").expect("it has a scheme")
     }
 
     /// The address of the exporter, without a slash at the end.

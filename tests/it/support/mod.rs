@@ -1,5 +1,5 @@
 //! What the tests share: the program as a child process, servers that break on demand or play what
-//! was recorded, and a reader of expositions that shares no code with the program.
+//! was recorded, and the harness's reader of expositions, which shares no code with the program.
 
 #![allow(clippy::unwrap_used, reason = "it is a part of tests, which may panic")]
 
@@ -14,4 +14,6 @@ pub(crate) mod exporter;
 pub(crate) mod model;
 pub(crate) mod monitor;
 pub(crate) mod replay;
-pub(crate) mod samples;
+pub(crate) mod sources;
+
+pub(crate) use nats_harness::samples;
