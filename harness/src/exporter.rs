@@ -18,9 +18,21 @@ pub struct Exporter {
 }
 
 impl Exporter {
-    /// Starts the program `binary` on a port, with its log in the file `log`, and waits until a scrape brings
-    /// samples.
+    /// Starts the program `binary` on a port, with its log in the file `log`, and waits until a scrape of the
+    /// base tier, which is quick on any server, brings samples.
     pub async fn start(
+        binary: &Path,
+        port: Port,
+        arguments: impl IntoIterator<Item = String>,
+        log: PathBuf,
+    ) -> Result<Self> {
+        let exporter = Self::listening(binary, port, arguments, log).await?;
+        exporter.wait_for("/metrics?tier=base", has_samples).await?;
+        Ok(exporter)
+    }
+
+    /// As [`start`](Self::start), and waits for nothing but that it is ready, whatever its targets are.
+    pub(crate) async fn listening(
         binary: &Path,
         port: Port,
         arguments: impl IntoIterator<Item = String>,
@@ -30,7 +42,6 @@ impl Exporter {
         let arguments = std::iter::once(listen).chain(arguments);
         let exporter = Self { process: Process::start(binary, arguments, &log)?, port, log };
         exporter.wait_for("/-/ready", |status, _| status == 200).await?;
-        exporter.wait_for("/metrics", has_samples).await?;
         Ok(exporter)
     }
 

@@ -6,7 +6,8 @@
 //! left behind even by a killed test run. [`Node`] has the faults, [`workload`] the traffic, and
 //! [`synthetic`] stands for servers that are too large to be started. [`Prometheus`] and
 //! [`Alertmanager`] watch a cluster with the shipped [`rules`], and a [`drill`] sees whom they call;
-//! [`verdicts`] stops servers to see whether what the exporter said of them was true.
+//! [`verdicts`] stops servers to see whether what the exporter said of them was true, [`faults`] spoils their
+//! answers with the gates of [`monitor`], and [`endurance`] goes on for long. [`dataset`] fills a server.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), nats_harness::Error> {
@@ -25,16 +26,21 @@
 mod alertmanager;
 mod check;
 mod cluster;
+pub mod dataset;
 pub mod drill;
+pub mod endurance;
 mod error;
 mod exporter;
+pub mod faults;
 mod gate;
+pub mod monitor;
 mod node;
 mod ports;
 mod process;
 mod prometheus;
 pub mod rules;
 pub mod runs;
+pub mod samples;
 mod settings;
 pub mod synthetic;
 mod tools;
@@ -45,12 +51,12 @@ pub use alertmanager::{Alertmanager, Call};
 pub use cluster::{Builder, Cluster};
 pub use error::{Error, Result};
 pub use exporter::Exporter;
-pub use gate::JszGate;
+pub use monitor::MonitorGate;
 pub use nix::sys::signal::Signal;
 pub use node::{Answer, Node};
 pub use ports::Port;
 pub use process::Process;
-pub use prometheus::{Job, Prometheus, Watch};
+pub use prometheus::{Job, Prometheus, Samples, Watch};
 pub use settings::{Account, MonitorTls};
 pub use tools::{VERSIONS, nats_server, newest, oldest, repository, tool};
 

@@ -6,14 +6,17 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::cluster::http_client_with;
+use crate::cluster::http_client;
 use crate::rules::Scale;
 use crate::{Error, Port, Process, Result, tool};
 
 const POLL: Duration = Duration::from_millis(250);
 const START_LIMIT: Duration = Duration::from_secs(120);
-/// A busy machine answers a query late, which is nothing that a test is about.
-const QUERY_LIMIT: Duration = Duration::from_secs(30);
+/// An hour of many series is a large answer, and a busy machine answers late, which is nothing that a test is about.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+
+/// The labels of a series, and its samples: seconds since the epoch, and value.
+pub type Samples = (Value, Vec<(f64, f64)>);
 
 /// What a job scrapes.
 #[derive(Clone, Debug)]
@@ -106,7 +109,7 @@ impl Prometheus {
         ];
         let log = dir.join("log");
         let process = Process::start(&binary, arguments, &log)?;
-        let prometheus = Self { client: http_client_with(QUERY_LIMIT)?, port, process, log };
+        let prometheus = Self { client: http_client()?, port, process, log };
         until_ready(&prometheus.client, &prometheus.url(), &prometheus.process, &prometheus.log)
             .await?;
         Ok(prometheus)
@@ -143,12 +146,29 @@ impl Prometheus {
 
     /// The labels and values of an instant query.
     pub async fn query(&self, expression: &str) -> Result<Vec<(Value, f64)>> {
-        let url = reqwest::Url::parse_with_params("http://host/query", [("query", expression)]);
-        let encoded = url.ok().and_then(|url| Some(url.query()?.to_owned())).unwrap_or_default();
-        let data = self.get(&format!("query?{encoded}")).await?;
+        let data = self.evaluate(expression).await?;
         let series = data["result"].as_array().cloned().unwrap_or_default();
         let value = |series: &Value| series["value"][1].as_str()?.parse().ok();
         Ok(series.iter().filter_map(|s| Some((s["metric"].clone(), value(s)?))).collect())
+    }
+
+    /// The labels and the samples, each with its time in seconds since the epoch, that these series had in the last
+    /// `window`.
+    pub async fn samples(&self, selector: &str, window: Duration) -> Result<Vec<Samples>> {
+        let expression = format!("{selector}[{}s]", window.as_secs());
+        let data = self.evaluate(&expression).await?;
+        let sample = |pair: &Value| Some((pair[0].as_f64()?, pair[1].as_str()?.parse().ok()?));
+        let series = data["result"].as_array().into_iter().flatten().map(|series| {
+            let values = series["values"].as_array().into_iter().flatten();
+            (series["metric"].clone(), values.filter_map(sample).collect())
+        });
+        Ok(series.collect())
+    }
+
+    async fn evaluate(&self, expression: &str) -> Result<Value> {
+        let url = reqwest::Url::parse_with_params("http://host/query", [("query", expression)]);
+        let encoded = url.ok().and_then(|url| Some(url.query()?.to_owned())).unwrap_or_default();
+        self.get(&format!("query?{encoded}")).await
     }
 
     /// Asks until there are so many series, each with this value.
@@ -206,8 +226,8 @@ pub(crate) async fn until_ready(
 /// The body of an answer with status 200.
 async fn get(client: &reqwest::Client, url: &str) -> Result<String> {
     let failed = |reason: String| Error::Monitor { url: url.to_owned(), reason };
-    let mut response =
-        client.get(url).send().await.map_err(|error| failed(format!("{error:?}")))?;
+    let response = client.get(url).timeout(ANSWER_LIMIT).send().await;
+    let mut response = response.map_err(|error| failed(format!("{error:?}")))?;
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| failed(error.to_string()))? {
         body.extend_from_slice(&chunk);
