@@ -292,6 +292,48 @@ def _complete(board):
             sort=[("Member", False)], missing="none that is known",
         ),
     )
+    board.line(
+        6,
+        table(
+            "Names in DNS", 16,
+            about(
+                "Targets that are names in DNS, and what the last answer was.",
+                good="every look-up has an answer. Servers that are gone are asked on for discovery.grace.",
+                alerts=["NatsExporterDiscoveryFailing"],
+            ),
+            Label("instance", "Exporter"),
+            Label("target", "Target"),
+            Value("lookup", "Last look-up", _by_name("nats_exporter_discovery_last_lookup_successful"), "none",
+                  {1: ("answered", GREEN), 0: ("FAILED", ORANGE)}),
+            Value("answer", "Last answer",
+                  f"1000 * {_by_name('nats_exporter_discovery_last_success_timestamp_seconds')}", "dateTimeFromNow",
+                  missing="never"),
+            Value("servers", "Servers", _by_name("nats_exporter_discovery_servers"), "short"),
+            Value("gone", "Gone", _by_name("nats_exporter_discovery_servers_gone"), "short"),
+            Value("passed", "IPv6 passed over", _by_name("nats_exporter_discovery_addresses_passed_over"), "short"),
+            sort=[("Target", False)], missing="no target is a name in DNS",
+        ),
+        series(
+            "Probes that were refused", 8,
+            about(
+                "nats_exporter_probe_refused_total",
+                good="no table_full. not_allowed is somebody who asks for what probe.allow does not name.",
+                alerts=["NatsExporterProbesRefused"],
+            ),
+            Query(
+                """
+                sum by (reason) (
+                  max by (job, instance, reason) (rate(nats_exporter_probe_refused_total<exporter>[$__rate_interval]))
+                )""",
+                "{{reason}}",
+            ),
+            unit="reqps", bars=True, stacked=True,
+        ),
+    )
+
+
+def _by_name(metric):
+    return f"max by (job, instance, target) ({metric}<exporter>)"
 
 
 def _scrapes(board):

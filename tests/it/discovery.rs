@@ -4,10 +4,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use nats_harness::{Cluster, Port, newest};
+use nats_harness::{Cluster, MonitorTls, Port, newest};
 use tokio::process::Command;
 
 use crate::real_server::three_servers;
+use crate::support::authority::Authority;
 use crate::support::dns::{Address, Mood, NameServer};
 use crate::support::exporter::Exporter;
 use crate::support::samples::{Sample, Samples};
@@ -335,4 +336,46 @@ async fn checking_the_configuration_looks_nothing_up() {
     let output = command.output().await.unwrap();
     assert!(output.status.success());
     assert_eq!(dns.asked(), 0);
+}
+
+/// Why `/varz` of the one server of a target cannot be read; nothing when it can.
+async fn reason(dns: &NameServer, authority: &Authority, url: &str, name: &str) -> Option<String> {
+    let ca = authority.file("ca.pem");
+    let name = if name.is_empty() { String::new() } else { format!(", server_name: {name}") };
+    let config = format!(
+        "targets: [{{url: \"{url}\", tls: {{ca_file: \"{}\"{name}}}}}]\n\
+         discovery: {{nameserver: \"{}\"}}\n",
+        ca.display(),
+        dns.variable().1
+    );
+    let file = authority.write("exporter.yml", &config);
+    let exporter = Exporter::start(&[format!("--config.file={}", file.display())]);
+    let varz = [("endpoint", "varz")];
+    let is_asked = |samples: &Samples| samples.value("nats_exporter_endpoint_up", &varz).is_some();
+    let samples = exporter.until("/metrics", PATIENCE, is_asked).await;
+    assert!(is_asked(&samples), "{}", exporter.log());
+    let failure = samples.find("nats_exporter_endpoint_failure_info", &varz).next();
+    failure.map(|sample| sample.labels["reason"].clone())
+}
+
+#[tokio::test]
+async fn certificates_are_checked_against_the_address_the_host_or_the_name_that_is_set() {
+    let (authority, dns) = (Authority::new(), NameServer::start().await);
+    dns.set_addresses(NAME, &["127.0.0.1"]);
+    dns.set_addresses("n1.test", &["127.0.0.1"]);
+    let tls = Some("tls".to_owned());
+    for (host, address, named, service) in
+        [("127.0.0.1", None, tls.clone(), tls.clone()), ("n1.test", tls.clone(), None, None)]
+    {
+        let (certificate, key) = authority.sign("server", host);
+        let files = MonitorTls { certificate, key };
+        let cluster = Cluster::builder(newest()).monitor_tls(files).start().await.unwrap();
+        let port = cluster.node(0).monitor_port();
+        dns.set_services("_monitor._tcp.test", &[("n1.test", port)]);
+        let by_address = format!("dns+https://{NAME}:{port}");
+        assert_eq!(reason(&dns, &authority, &by_address, "").await, address, "{host}");
+        assert_eq!(reason(&dns, &authority, &by_address, "n1.test").await, named, "{host}");
+        let by_service = "dnssrv+https://_monitor._tcp.test";
+        assert_eq!(reason(&dns, &authority, by_service, "").await, service, "{host}");
+    }
 }

@@ -12,6 +12,7 @@ use nats_harness::{Account, Cluster, Error, Exporter, Port, Prometheus, Watch, l
 use super::{Query, dashboards, queries_of_annotations, queries_of_panels};
 use crate::broken::changed;
 use crate::support::authority::Authority;
+use crate::support::dns::NameServer;
 use crate::support::model::Model;
 use crate::support::monitor::{Monitor, Route};
 
@@ -251,7 +252,24 @@ async fn every_query_is_answered_in_some_situation() {
         redelivered_and_deleted(&open),
         without_jetstream_and_without_streams(&open),
         what_no_real_server_could_be_made_to_say(&open),
+        a_name_in_dns(&open),
     );
     let open = open.0.into_inner();
     assert!(open.is_empty(), "nothing was answered to {} queries: {open:#?}", open.len());
+}
+
+/// A target that is a name in DNS.
+async fn a_name_in_dns(open: &Open) {
+    let cluster = Cluster::builder(newest()).start().await.unwrap();
+    let dns = NameServer::start().await;
+    dns.set_addresses("nats.test", &["127.0.0.1"]);
+    let port = Port::any().unwrap();
+    let prometheus = prometheus(cluster.dir(), &[format!("127.0.0.1:{}", port.number())]).await;
+    let file = cluster.dir().join("exporter.yml");
+    std::fs::write(&file, format!("discovery: {{nameserver: \"{}\"}}\n", dns.variable().1))
+        .unwrap();
+    let target = format!("dns+http://nats.test:{}", cluster.node(0).monitor_port());
+    let config = format!("--config.file={}", file.display());
+    let _exporter = exporter(cluster.dir(), port, &[&config], vec![target]).await;
+    open.ask(&prometheus, &["Names in DNS"]).await;
 }
