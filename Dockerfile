@@ -4,6 +4,8 @@
 #       --build-arg VERSION=0.1.0 --build-arg REVISION="$(git rev-parse HEAD)" \
 #       --build-arg CREATED="$(git log -1 --format=%cI)" -t nats-exporter .
 #
+# Where few files may be open at once, docker needs  --ulimit nofile=65536:65536  as well: see tools/build-release.
+#
 # The compiler runs on the machine that builds, and makes a program for the one that is asked for: nothing is emulated.
 
 # A Debian with a stable Rust and rustup.
@@ -52,7 +54,8 @@ COPY --from=program /image /
 # Of nobody else, and a number, so that Kubernetes can see that it is not root.
 USER 65532:65532
 EXPOSE 7777
-# No shell: the program asks itself. It is ready whatever the NATS servers do.
+# No shell: the program asks itself. It is ready whatever the NATS servers do. The format of OCI has no health checks, so
+# buildah and podman keep this only with --format docker.
 HEALTHCHECK --interval=15s --timeout=5s --start-period=10s CMD ["/usr/bin/nats-exporter", "healthcheck"]
 ENTRYPOINT ["/usr/bin/nats-exporter"]
 ARG VERSION=unknown

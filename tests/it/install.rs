@@ -223,3 +223,14 @@ fn the_configuration_of_the_packages_is_right() {
     std::fs::write(&file, all).expect("it can be written");
     check_config(&file);
 }
+
+/// zig would fail in the middle, and look like a broken C compiler.
+#[test]
+fn a_static_build_is_refused_where_too_few_files_may_be_open() {
+    let command = "ulimit -n 1000 && exec tools/build-release x86_64-unknown-linux-musl";
+    let mut shell = Command::new("sh");
+    let output = shell.args(["-c", command]).current_dir(repository()).output().expect("a shell");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    assert!(said.contains("1000 files") && said.contains("--ulimit nofile="), "{said}");
+}
