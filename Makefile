@@ -11,6 +11,16 @@ DRILL_ARGS ?= --report docs/drills.md
 # More arguments for the stops behind verdicts, such as `--server-version 2.11.11`, or names of states.
 VERDICT_ARGS ?= --report docs/verdict.md
 
+# More arguments for the matrix of faults, such as `--server-version 2.10.26`, or `--scrapes 0` without the leak check.
+FAULT_ARGS ?= --report docs/faults.md
+
+# More arguments for the long runs, such as `--for 60`.
+LOAD_ARGS ?= --report docs/load.md
+SOAK_ARGS ?= --report docs/soak.md
+
+# More arguments for the fuzzing, such as `--seconds 60`, or names of targets.
+FUZZ_ARGS ?=
+
 # More arguments for the comparison, such as `--quick`, or `--without-official` where there is no Go.
 BENCH_ARGS ?=
 
@@ -22,7 +32,7 @@ TARGET ?=
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help setup fetch demo test drills verdicts bench parts golden docs alerts dashboards pictures package prove-package prove-image fmt lint deny advisories doc clean
+.PHONY: help setup fetch demo test fuzz drills verdicts faults load soak bench parts golden docs alerts dashboards pictures package prove-package prove-image prove-offline fmt lint deny advisories doc clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +53,9 @@ demo: setup ## Starts three NATS servers and the exporter to look at, until Ctrl
 test: setup fetch lint deny doc ## Runs everything: format, lints, dependencies, docs, tests
 	RUST_TEST_THREADS=$(TEST_THREADS) cargo test --workspace
 
+fuzz: setup ## Looks for inputs that break something, for an hour, and writes docs/fuzzing.md: needs a C++ compiler
+	tools/fuzz $(FUZZ_ARGS)
+
 drills: setup ## Breaks real clusters in many ways, sees who is called, and writes docs/drills.md
 	@tools/fetch all >/dev/null
 	cargo build --release --bin nats-exporter
@@ -55,6 +68,23 @@ verdicts: setup ## Stops servers of real clusters after the restart verdict on t
 	cargo build -p nats-harness --bin verdicts
 	@$(TARGET_DIR)/debug/verdicts --exporter $(TARGET_DIR)/release/nats-exporter $(VERDICT_ARGS)
 
+faults: setup ## Breaks everything that the exporter asks in every way, and writes docs/faults.md
+	@tools/fetch nats-server >/dev/null
+	cargo build --release --bin nats-exporter
+	cargo build -p nats-harness --bin faults
+	@$(TARGET_DIR)/debug/faults --exporter $(TARGET_DIR)/release/nats-exporter $(FAULT_ARGS)
+
+load: setup ## Scrapes a server with 50,000 consumers from 100 sides for ten minutes, and writes docs/load.md
+	@tools/fetch nats-server >/dev/null
+	cargo build --release -p nats-exporter -p nats-harness --bin nats-exporter --bin load
+	@$(TARGET_DIR)/release/load --exporter $(TARGET_DIR)/release/nats-exporter $(LOAD_ARGS)
+
+soak: setup ## Restarts servers for an hour under a real Prometheus, and writes docs/soak.md
+	@tools/fetch all >/dev/null
+	cargo build --release --bin nats-exporter
+	cargo build -p nats-harness --bin soak
+	@$(TARGET_DIR)/debug/soak --exporter $(TARGET_DIR)/release/nats-exporter $(SOAK_ARGS)
+
 bench: setup ## Compares with the official exporter beside a real server, which needs Go, and writes docs/performance.md
 	bench/compare $(BENCH_ARGS)
 
@@ -64,8 +94,8 @@ parts: ## Measures the parts of a large scrape
 golden: ## Writes the golden expositions and expected messages anew, to be reviewed as text
 	UPDATE=1 cargo test --test it -- golden:: config::
 
-docs: ## Writes docs/metrics.md and the table of docs/configuration.md anew
-	UPDATE=1 cargo test --test it -- catalog:: config::
+docs: ## Writes docs/metrics.md, and the tables of docs/configuration.md and of the dependencies anew
+	UPDATE=1 cargo test --test it -- catalog:: config:: dependencies::
 
 pictures: setup ## Draws the status page in every state: needs Chromium and six minutes, PICTURES=DIR keeps them
 	@tools/fetch nats-server >/dev/null
@@ -86,6 +116,9 @@ prove-package: package ## Installs, starts, upgrades and purges the package in a
 prove-image: ## Runs what the image holds, read-only and as its user, beside a real server: needs root
 	tools/prove-image
 
+prove-offline: ## Builds everything without a network, and looks for whoever wants one
+	tools/prove-offline
+
 fmt: ## Formats the code
 	cargo fmt --all
 
@@ -95,10 +128,10 @@ lint: ## Checks format and lints, and that the dashboards are what their code ma
 	dashboards/generate --check
 
 deny: ## Checks licences, bans and sources of the dependencies
-	@$$(tools/fetch cargo-deny) --all-features check licenses bans sources
+	@$$(tools/fetch cargo-deny) check -D warnings licenses bans sources
 
 advisories: ## Checks the dependencies against the advisory database, which has to be downloaded
-	@$$(tools/fetch cargo-deny) --all-features check advisories
+	@$$(tools/fetch cargo-deny) check advisories
 
 doc: ## Builds the documentation of the code
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps

@@ -136,6 +136,7 @@ fn config() -> Config {
     let mut config = Config::load(&flags, none).expect("the defaults are valid");
     config.jetstream.stream_metadata_labels = vec!["team".to_owned(), "cost center".to_owned()];
     config.limits.series_per_target = 0;
+    config.limits.label_value_bytes = 0;
     config
 }
 
@@ -185,15 +186,7 @@ fn scrape(bodies: &Bodies) -> Scrape {
         endpoints: Vec::new(),
         memory: Arc::new(Memory::default()),
     };
-    let own = Own {
-        reload_ok: true,
-        reloaded_at: SystemTime::UNIX_EPOCH,
-        scrapes: 1,
-        targets: 1,
-        discovery: Vec::new(),
-        guests: 0,
-        refused: Vec::new(),
-    };
+    let own = Own { scrapes: 1, targets: 1, ..Own::default() };
     // Without the exporter's own tier, whose numbers come from the kernel.
     let tiers = [Tier::Base, Tier::Persistence].into_iter().collect();
     let selection = Selection { tiers, topics: None };

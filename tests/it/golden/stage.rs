@@ -154,7 +154,7 @@ async fn look(
 }
 
 /// Metrics whose values belong to the run, not to what was recorded.
-const VARYING: [&str; 9] = [
+const VARYING: [&str; 11] = [
     "nats_server_clock_offset_seconds",
     "nats_health_check_duration_seconds",
     "nats_jetstream_health_check_duration_seconds",
@@ -163,6 +163,8 @@ const VARYING: [&str; 9] = [
     "nats_exporter_jetstream_config_age_seconds",
     "nats_exporter_last_success_timestamp_seconds",
     "nats_exporter_config_last_reload_success_timestamp_seconds",
+    "nats_exporter_connections",
+    "nats_exporter_tasks",
     "process_",
 ];
 
