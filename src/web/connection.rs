@@ -5,10 +5,11 @@ use std::convert::Infallible;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
-use hyper::{Request, Response};
+use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use rustls::ServerConfig;
@@ -185,11 +186,16 @@ impl<A: Answer> Host<A> {
 
     async fn answer(&self, request: Request<Incoming>) -> Reply {
         let policy = Arc::clone(&self.policy.borrow());
+        // Nobody reads it, so on HTTP/1 it would be taken for the next request.
+        let is_in_the_way = request.version() < Version::HTTP_2 && !request.body().is_end_stream();
         let mut reply = match policy.admit(request.headers()).await {
             Ok(()) => self.answer.answer(request).await,
             Err(refusal) => refusal,
         };
         policy.dress(&mut reply);
+        if is_in_the_way {
+            reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
         reply
     }
 }
