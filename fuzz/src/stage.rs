@@ -40,6 +40,8 @@ pub static CONFIG: LazyLock<Arc<Config>> = LazyLock::new(|| {
     config.jetstream.detail = Level::All;
     config.jetstream.stream_metadata_labels = vec!["team".to_owned(), "cost center".to_owned()];
     config.jetstream.consumer_metadata_labels = vec!["team".to_owned()];
+    // Every name has to come back whole.
+    config.limits.label_value_bytes = 0;
     Arc::new(config)
 });
 
