@@ -45,10 +45,9 @@ pub(super) fn merge(
     if let Some(named) = file {
         let (text, format) = read(named)?;
         language = if format == FileFormat::Yaml { "YAML" } else { "TOML" };
-        let source = config::File::from_str(&text, format);
-        let entries = source.collect().map_err(|error| syntax(&named.path, language, error))?;
+        let entries = document(&named.path, language, &text, format)?;
         refuse_places(&named.path, &entries)?;
-        builder = builder.add_source(source);
+        builder = builder.add_source(Document(entries));
     }
     for setting in SETTINGS {
         if let Some(value) =
@@ -77,8 +76,31 @@ fn refuse_places(path: &Path, entries: &Map<String, Value>) -> Result<(), Config
 
 /// Reads a document in YAML that stands alone.
 pub(super) fn yaml(path: &Path, text: &str) -> Result<Map<String, Value>, ConfigError> {
-    let document = config::File::from_str(text, FileFormat::Yaml).collect();
-    document.map_err(|error| syntax(path, "YAML", error))
+    document(path, "YAML", text, FileFormat::Yaml)
+}
+
+fn document(
+    path: &Path,
+    language: &'static str,
+    text: &str,
+    format: FileFormat,
+) -> Result<Map<String, Value>, ConfigError> {
+    let entries = config::File::from_str(text, format).collect();
+    entries.map_err(|error| syntax(path, language, error))
+}
+
+/// A file that is read already.
+#[derive(Debug, Clone)]
+struct Document(Map<String, Value>);
+
+impl Source for Document {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, config::ConfigError> {
+        Ok(self.0.clone())
+    }
 }
 
 fn syntax(path: &Path, language: &'static str, error: config::ConfigError) -> ConfigError {
