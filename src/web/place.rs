@@ -176,11 +176,6 @@ impl Place {
         });
     }
 
-    /// Notes that the client did not take its answer.
-    pub(super) fn stalled(&self) {
-        self.hit(Limit::StallTimeout);
-    }
-
     /// Counts that this connection hit `limit`.
     pub(super) fn hit(&self, limit: Limit) {
         self.meter.hit(limit, 1);
@@ -291,15 +286,7 @@ mod tests {
 
     use super::*;
     use crate::web::body::Pieces;
-
-    const LIMITS: Limits = Limits {
-        connections: 1,
-        head_bytes: 16 * 1024,
-        head: Duration::from_secs(10),
-        idle: Duration::from_secs(75),
-        stall: Duration::from_secs(30),
-        drain: Duration::from_secs(5),
-    };
+    use crate::web::tests::USUAL;
 
     /// The place of a connection that has streams.
     async fn shared() -> Arc<Place> {
@@ -310,7 +297,7 @@ mod tests {
 
     async fn lasts(place: &Place) -> Duration {
         let started = Instant::now();
-        let end = timeout(Duration::from_secs(3600), place.overdue(&LIMITS)).await;
+        let end = timeout(Duration::from_secs(3600), place.overdue(&USUAL)).await;
         end.expect("it is never given up");
         started.elapsed()
     }
@@ -318,32 +305,32 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_without_a_request_ends() {
         let place = Places::new(1, Arc::default()).take().await;
-        assert_eq!(lasts(&place).await, LIMITS.head);
+        assert_eq!(lasts(&place).await, USUAL.head);
         let place = shared().await;
-        assert_eq!(lasts(&place).await, LIMITS.idle);
+        assert_eq!(lasts(&place).await, USUAL.idle);
         // What a client sends to keep the connection alive is no request.
         let again = Arc::clone(&place);
         tokio::spawn(async move {
             loop {
                 again.received();
                 again.sent();
-                sleep(LIMITS.idle / 10).await;
+                sleep(USUAL.idle / 10).await;
             }
         });
         let underway = place.begin();
-        sleep(LIMITS.idle * 2).await;
+        sleep(USUAL.idle * 2).await;
         drop(underway);
-        assert_eq!(lasts(&place).await, LIMITS.idle);
+        assert_eq!(lasts(&place).await, USUAL.idle);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_may_take_its_time_but_has_to_be_taken() {
         let place = shared().await;
         let underway = place.begin();
-        let ended = timeout(LIMITS.idle * 10, place.overdue(&LIMITS)).await;
+        let ended = timeout(USUAL.idle * 10, place.overdue(&USUAL)).await;
         assert!(ended.is_err(), "it is being answered");
         let _body = Pieces::new("text").until_sent(underway);
-        assert_eq!(lasts(&place).await, LIMITS.stall);
+        assert_eq!(lasts(&place).await, USUAL.stall);
         assert_eq!(place.meter.hits(Limit::StallTimeout), 1);
     }
 
@@ -355,9 +342,9 @@ mod tests {
         tokio::spawn(async move {
             loop {
                 drop(Pieces::new("text").until_sent(busy.begin()));
-                sleep(LIMITS.stall / 10).await;
+                sleep(USUAL.stall / 10).await;
             }
         });
-        assert_eq!(lasts(&place).await, LIMITS.stall);
+        assert_eq!(lasts(&place).await, USUAL.stall);
     }
 }

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::place::Place;
+use crate::limits::Limit;
 
 /// A stream on which a write that makes no progress for a while is an error, and whose place is told what
 /// goes over it.
@@ -58,7 +59,7 @@ impl<S> Impatient<S> {
             timer.as_mut().reset(Instant::now() + self.patience);
         }
         ready!(timer.as_mut().poll(context));
-        self.place.stalled();
+        self.place.hit(Limit::StallTimeout);
         Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the client does not take the answer")))
     }
 }

@@ -36,7 +36,7 @@ use crate::scrape::Selection;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The defaults, as far as they matter here.
-const USUAL: Limits = Limits {
+pub(super) const USUAL: Limits = Limits {
     connections: 256,
     head_bytes: 16 * 1024,
     head: Duration::from_secs(10),
