@@ -2,6 +2,7 @@
 //! where what came of them is written.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use futures_util::StreamExt as _;
 
@@ -13,6 +14,45 @@ pub fn exporter(path: &Path) -> Result<PathBuf> {
         program: format!("the exporter's binary {}", path.display()),
         reason: format!("{error}; build it with `cargo build --release --bin nats-exporter`"),
     })
+}
+
+/// The arguments that all of them take.
+#[derive(clap::Args, Debug)]
+pub struct Usual {
+    /// The exporter's binary.
+    #[arg(long, value_name = "PATH", default_value = "target/release/nats-exporter")]
+    exporter: PathBuf,
+
+    /// Where what came of it is written to; nowhere by default.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+impl Usual {
+    /// The path of the exporter's binary, which has to be there.
+    pub fn exporter(&self) -> Result<PathBuf> {
+        exporter(&self.exporter)
+    }
+
+    /// Writes a document of the repository, if there is to be one.
+    pub fn write(&self, text: impl FnOnce() -> String) -> Result<()> {
+        let Some(path) = &self.report else { return Ok(()) };
+        std::fs::write(repository().join(path), text()).map_err(Error::file("cannot write", path))
+    }
+}
+
+/// How a program ends of which `result` says whether all was well. `broken` begins the message when it could not go on.
+#[must_use]
+#[expect(clippy::print_stdout, reason = "the programs talk to people")]
+pub fn end(result: Result<bool>, broken: &str) -> ExitCode {
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            println!("{broken}: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Those of `all` that are called as `names` say, or all. `kind` is what one of them is, for the message.
@@ -58,10 +98,4 @@ pub async fn hold<R, O>(
     }
     ended.sort_by_key(|(at, ..)| *at);
     ended.into_iter().map(|(_, run, outcome)| (run, outcome)).collect()
-}
-
-/// Writes a document of the repository, if there is to be one.
-pub fn write(path: Option<PathBuf>, text: impl FnOnce() -> String) -> Result<()> {
-    let Some(path) = path else { return Ok(()) };
-    std::fs::write(repository().join(&path), text()).map_err(Error::file("cannot write", &path))
 }

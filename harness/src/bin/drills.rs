@@ -2,7 +2,6 @@
 
 #![allow(clippy::print_stdout, reason = "this program talks to people")]
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -18,17 +17,12 @@ struct Arguments {
     #[arg(long = "server-version", value_name = "VERSION")]
     versions: Vec<String>,
 
-    /// The exporter's binary.
-    #[arg(long, value_name = "PATH", default_value = "target/release/nats-exporter")]
-    exporter: PathBuf,
+    #[command(flatten)]
+    usual: runs::Usual,
 
     /// How many are held at the same time.
     #[arg(long, value_name = "COUNT", default_value_t = 3)]
     parallel: usize,
-
-    /// Where the table is written to; nowhere by default.
-    #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
 
     /// Only these drills.
     names: Vec<String>,
@@ -36,20 +30,12 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match hold(arguments).await {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            println!("The drills cannot go on: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    runs::end(hold(Arguments::parse()).await, "The drills cannot go on")
 }
 
 /// Whether everything was as expected.
 async fn hold(arguments: Arguments) -> Result<bool, Error> {
-    let exporter = runs::exporter(&arguments.exporter)?;
+    let exporter = arguments.usual.exporter()?;
     let all: Vec<&'static Drill> = plan::ALL.iter().collect();
     let drills = runs::chosen(&all, &arguments.names, "drill", |drill| drill.name)?;
     let mut versions = arguments.versions;
@@ -70,7 +56,7 @@ async fn hold(arguments: Arguments) -> Result<bool, Error> {
     .await;
     let count = held.len();
     let outcomes: Vec<Outcome> = held.into_iter().filter_map(|(_, result)| result.ok()).collect();
-    runs::write(arguments.report, || report::document(&outcomes, &tools()))?;
+    arguments.usual.write(|| report::document(&outcomes, &tools()))?;
     let is_well = |outcome: &Outcome| outcome.problems.is_empty() && outcome.late.is_empty();
     Ok(outcomes.len() == count && outcomes.iter().all(is_well))
 }

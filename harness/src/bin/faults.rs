@@ -2,7 +2,6 @@
 
 #![allow(clippy::print_stdout, reason = "this program talks to people")]
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -20,9 +19,8 @@ struct Arguments {
     #[arg(long, value_name = "VERSION")]
     server_version: Option<String>,
 
-    /// The exporter's binary.
-    #[arg(long, value_name = "PATH", default_value = "target/release/nats-exporter")]
-    exporter: PathBuf,
+    #[command(flatten)]
+    usual: runs::Usual,
 
     /// How many places are broken at the same time, each for an exporter of its own.
     #[arg(long, value_name = "COUNT", default_value_t = 6)]
@@ -32,29 +30,18 @@ struct Arguments {
     #[arg(long, value_name = "COUNT", default_value_t = 10_000)]
     scrapes: usize,
 
-    /// Where the table is written to; nowhere by default.
-    #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
-
     /// Only these places, such as `varz` or `refused`.
     names: Vec<String>,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match hold(Arguments::parse()).await {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            println!("The matrix cannot be filled in: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    runs::end(hold(Arguments::parse()).await, "The matrix cannot be filled in")
 }
 
 /// Whether everything was as it should be.
 async fn hold(arguments: Arguments) -> Result<bool, Error> {
-    let exporter = runs::exporter(&arguments.exporter)?;
+    let exporter = arguments.usual.exporter()?;
     let all: Vec<Place> = Place::all().collect();
     let places = runs::chosen(&all, &arguments.names, "place", Place::name)?;
     let run = |targets| places.iter().map(move |place| Run { place: *place, targets });
@@ -84,9 +71,7 @@ async fn hold(arguments: Arguments) -> Result<bool, Error> {
             Err(error) => failed.push(format!("{run:?}: {error}")),
         }
     }
-    runs::write(arguments.report, || {
-        report::document(&version, &outcomes, leak.as_ref(), &failed)
-    })?;
+    arguments.usual.write(|| report::document(&version, &outcomes, leak.as_ref(), &failed))?;
     let mut cells = outcomes.iter().flat_map(|outcome| &outcome.cells);
     Ok(failed.is_empty()
         && cells.all(|cell| cell.problems.is_empty())

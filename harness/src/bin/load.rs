@@ -19,9 +19,8 @@ struct Arguments {
     #[arg(long, value_name = "VERSION", default_value = newest())]
     server_version: String,
 
-    /// The exporter's binary.
-    #[arg(long, value_name = "PATH", default_value = "target/release/nats-exporter")]
-    exporter: PathBuf,
+    #[command(flatten)]
+    usual: runs::Usual,
 
     #[command(flatten)]
     dataset: Dataset,
@@ -38,10 +37,6 @@ struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     timeout: u64,
 
-    /// Where the report is written to; nowhere by default.
-    #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
-
     /// The directory that gets the log of the exporter and its memory; nowhere by default.
     #[arg(long, value_name = "DIRECTORY")]
     evidence: Option<PathBuf>,
@@ -49,14 +44,7 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match hold(Arguments::parse()).await {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            println!("The load cannot be run: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    runs::end(hold(Arguments::parse()).await, "The load cannot be run")
 }
 
 /// Whether all was as it should be.
@@ -64,7 +52,7 @@ async fn hold(arguments: Arguments) -> Result<bool, Error> {
     let lasts = Duration::from_secs(arguments.lasts);
     let load = Load {
         version: arguments.server_version,
-        exporter: runs::exporter(&arguments.exporter)?,
+        exporter: arguments.usual.exporter()?,
         dataset: arguments.dataset,
         scrapers: arguments.scrapers,
         lasts,
@@ -76,6 +64,6 @@ async fn hold(arguments: Arguments) -> Result<bool, Error> {
     };
     let loaded = load.hold().await?;
     println!("{}", report::load(&loaded));
-    runs::write(arguments.report, || report::load(&loaded))?;
+    arguments.usual.write(|| report::load(&loaded))?;
     Ok(loaded.problems().is_empty())
 }

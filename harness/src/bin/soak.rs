@@ -18,17 +18,12 @@ struct Arguments {
     #[arg(long, value_name = "VERSION", default_value = newest())]
     server_version: String,
 
-    /// The exporter's binary.
-    #[arg(long, value_name = "PATH", default_value = "target/release/nats-exporter")]
-    exporter: PathBuf,
+    #[command(flatten)]
+    usual: runs::Usual,
 
     /// For how many seconds.
     #[arg(long = "for", value_name = "SECONDS", default_value_t = 3600)]
     lasts: u64,
-
-    /// Where the report is written to; nowhere by default.
-    #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
 
     /// The directory that gets the logs and the times of the restarts; nowhere by default.
     #[arg(long, value_name = "DIRECTORY")]
@@ -37,14 +32,7 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match hold(Arguments::parse()).await {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            println!("The soak cannot be run: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    runs::end(hold(Arguments::parse()).await, "The soak cannot be run")
 }
 
 /// Whether all was as it should be.
@@ -52,7 +40,7 @@ async fn hold(arguments: Arguments) -> Result<bool, Error> {
     let lasts = Duration::from_secs(arguments.lasts);
     let soak = Soak {
         version: arguments.server_version,
-        exporter: runs::exporter(&arguments.exporter)?,
+        exporter: arguments.usual.exporter()?,
         lasts,
         every: Duration::from_secs(30),
         down: Duration::from_secs(8),
@@ -63,6 +51,6 @@ async fn hold(arguments: Arguments) -> Result<bool, Error> {
     };
     let soaked = soak.hold(|stop| println!("{}", report::line(stop))).await?;
     println!("{}", report::soak(&soaked));
-    runs::write(arguments.report, || report::soak(&soaked))?;
+    arguments.usual.write(|| report::soak(&soaked))?;
     Ok(soaked.problems().is_empty())
 }

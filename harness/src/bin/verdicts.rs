@@ -21,17 +21,12 @@ struct Arguments {
     #[arg(long = "server-version", value_name = "VERSION")]
     versions: Vec<String>,
 
-    /// The exporter's binary.
-    #[arg(long, value_name = "PATH", default_value = "target/release/nats-exporter")]
-    exporter: PathBuf,
+    #[command(flatten)]
+    usual: runs::Usual,
 
     /// How many clusters run at the same time.
     #[arg(long, value_name = "COUNT", default_value_t = 2)]
     parallel: usize,
-
-    /// Where the table is written to; nowhere by default.
-    #[arg(long, value_name = "FILE")]
-    report: Option<PathBuf>,
 
     /// The directory that gets what the servers said before a "safe" was wrong; nowhere by default.
     #[arg(long, value_name = "DIRECTORY")]
@@ -43,19 +38,12 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match hold(Arguments::parse()).await {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            println!("The verdicts cannot be tried: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    runs::end(hold(Arguments::parse()).await, "The verdicts cannot be tried")
 }
 
 /// Whether no "safe" was wrong, and all rounds were held.
 async fn hold(arguments: Arguments) -> Result<bool, Error> {
-    let exporter = runs::exporter(&arguments.exporter)?;
+    let exporter = arguments.usual.exporter()?;
     let states = runs::chosen(State::ALL, &arguments.states, "state", State::name)?;
     let mut versions = arguments.versions;
     if versions.is_empty() {
@@ -93,7 +81,7 @@ async fn hold(arguments: Arguments) -> Result<bool, Error> {
             Err(error) => failed.push(failure(&round, &error)),
         }
     }
-    runs::write(arguments.report, || report::document(&outcomes, &failed))?;
+    arguments.usual.write(|| report::document(&outcomes, &failed))?;
     let mut trials = outcomes.iter().flat_map(|outcome| &outcome.trials);
     Ok(failed.is_empty() && !trials.any(Trial::is_wrong))
 }
