@@ -135,7 +135,8 @@ fn find_leaders(bencher: Bencher) {
 #[divan::bench]
 fn write_and_compress(bencher: Bencher) {
     let reading = reading();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let runtime = runtime.expect("a runtime");
     let scrape = || {
         let snapshot = Snapshot {
             found: None,
@@ -159,7 +160,9 @@ fn write_and_compress(bencher: Bencher) {
     };
     bencher.counter(ItemsCount::new(STREAMS * CONSUMERS)).with_inputs(scrape).bench_values(
         |scrape| {
-            let texts = runtime.block_on(Writer::default().write(scrape, Format::OpenMetrics));
+            let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+            let writer = Writer::default();
+            let texts = runtime.block_on(writer.write(scrape, Format::OpenMetrics, deadline));
             texts.expect("it is written")
         },
     );

@@ -280,9 +280,11 @@ impl Exporter {
     pub async fn scrape(&self, request: ScrapeRequest) -> Result<Scrape, Refused> {
         let reload_ok = self.reload_ok.load(Ordering::Acquire);
         let running = self.running.load_full();
+        let all = running.to_ask();
+        let targets = all.len();
         let to_ask = match &request.target {
-            None => running.to_ask(),
-            Some(target) => vec![self.find(&running, target)?],
+            None => all,
+            Some(target) => vec![self.find(&all, &running.config, target)?],
         };
         let scrapes = self.scrapes.fetch_add(1, Ordering::Relaxed) + 1;
         let wanted = catalog::needed(&request.selection);
@@ -294,7 +296,7 @@ impl Exporter {
                 + Duration::from_millis(self.reloaded_at.load(Ordering::Relaxed)),
             scrapes,
             tasks: Handle::current().metrics().num_alive_tasks(),
-            targets: running.to_ask().len(),
+            targets,
             discovery: running.groups.iter().map(|group| group.status()).collect(),
             guests: self.guests.count(&running.config),
             refused: self.guests.refused(),
@@ -305,31 +307,35 @@ impl Exporter {
         Ok(Scrape::new(request.selection, snapshots, own, config, &self.assets))
     }
 
-    /// The target that has this name or address, or another server that may be asked.
-    fn find(&self, running: &Running, target: &str) -> Result<ToAsk, Refused> {
-        let to_ask = running.to_ask();
-        if let Some(named) = to_ask.iter().find(|(probe, _)| probe.target().name == target) {
+    /// The one of `all` that has this name or address, or another server that may be asked.
+    fn find(&self, all: &[ToAsk], config: &Arc<Config>, target: &str) -> Result<ToAsk, Refused> {
+        if let Some(named) = all.iter().find(|(probe, _)| probe.target().name == target) {
             return Ok(named.clone());
         }
-        let known = || to_ask.iter().map(|(probe, _)| probe.target().name.clone()).collect();
+        let known = || all.iter().map(|(probe, _)| probe.target().name.clone()).collect();
         let Some(asked) = Asked::parse(target)? else {
             return Err(Refused::Unknown { name: target.to_owned(), known: known() });
         };
-        if let Some(same) = to_ask.iter().find(|(probe, _)| asked.is_of(probe.target())) {
+        if let Some(same) = all.iter().find(|(probe, _)| asked.is_of(probe.target())) {
             return Ok(same.clone());
         }
-        match self.guests.find(&asked, &running.config, self.started)? {
+        match self.guests.find(&asked, config, self.started)? {
             Some(guest) => Ok((guest, None)),
             None => Err(Refused::NotAllowed { address: asked.to_string(), known: known() }),
         }
     }
 
-    /// Writes a scrape: texts that belong one behind the other.
+    /// Writes a scrape: texts that belong one behind the other. See [`Writer::write`].
     ///
     /// # Errors
-    /// When a thread that writes ends early, which is a defect.
-    pub async fn write(&self, scrape: Scrape, format: Format) -> Result<Vec<Arc<Packed>>, Ended> {
-        self.writer.write(scrape, format).await
+    /// When the thread that writes ends early, which is a defect.
+    pub async fn write(
+        &self,
+        scrape: Scrape,
+        format: Format,
+        deadline: Instant,
+    ) -> Result<Vec<Arc<Packed>>, Ended> {
+        self.writer.write(scrape, format, deadline).await
     }
 
     /// Loads the configuration anew and puts it to use. What is remembered of a target stays when

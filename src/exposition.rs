@@ -21,6 +21,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use tokio::sync::{OnceCell, Semaphore};
+use tokio::time::{Instant, timeout_at};
 
 use self::packed::{Packed, Packer};
 use crate::assets::Assets;
@@ -28,6 +29,7 @@ use crate::background::{self, Ended};
 use crate::catalog::labels::Labels;
 use crate::catalog::{self, Cut, Family, Kind, Sink, Value};
 use crate::limits::Limit;
+use crate::nats::failure::{Failure, Reason};
 use crate::scrape::{Scrape, Selection};
 
 /// A text format.
@@ -84,28 +86,33 @@ struct Written {
 impl Writer {
     /// The whole exposition of a scrape: texts that belong one behind the other.
     ///
+    /// Streams and consumers that are not written by `deadline` are left out, as those of a server
+    /// that did not answer in time. What goes out without them does not wait for anybody.
+    ///
     /// # Errors
-    /// When a thread that writes ends early, which is a defect.
-    pub async fn write(&self, scrape: Scrape, format: Format) -> Result<Vec<Arc<Packed>>, Ended> {
+    /// When the thread that writes the rest ends early, which is a defect.
+    pub async fn write(
+        &self,
+        mut scrape: Scrape,
+        format: Format,
+        deadline: Instant,
+    ) -> Result<Vec<Arc<Packed>>, Ended> {
         let mut texts = Vec::with_capacity(3);
         let wants_assets = catalog::wants_assets(&scrape.selection);
         let assets = if wants_assets && !scrape.assets.sources.is_empty() {
-            let shared = self.shared(&scrape, format);
-            let written = shared
-                .get_or_try_init(|| async {
-                    let assets = Arc::clone(&scrape.assets);
-                    let selection = scrape.selection.clone();
-                    if assets.are_few() {
-                        return Ok(write_assets(assets, selection, format));
+            match self.assets(&scrape, format, deadline).await {
+                Ok(written) => {
+                    for (snapshot, cut) in scrape.snapshots.iter().zip(&written.cut.series) {
+                        snapshot.memory.dropped(*cut);
                     }
-                    background::run("write", move || write_assets(assets, selection, format)).await
-                })
-                .await?;
-            for (snapshot, cut) in scrape.snapshots.iter().zip(&written.cut.series) {
-                snapshot.memory.dropped(*cut);
+                    scrape.own.meter.hit(Limit::LabelValueBytes, written.cut.label_values);
+                    Some(Arc::clone(&written.text))
+                }
+                Err(failure) => {
+                    background::drop_later(scrape.leave_out_details(&failure));
+                    None
+                }
             }
-            scrape.own.meter.hit(Limit::LabelValueBytes, written.cut.label_values);
-            Some(Arc::clone(&written.text))
         } else {
             None
         };
@@ -127,6 +134,34 @@ impl Writer {
         texts.extend(assets);
         texts.push(Arc::new(exporter));
         Ok(texts)
+    }
+
+    /// The streams and consumers, when they are written by `deadline`.
+    async fn assets(
+        &self,
+        scrape: &Scrape,
+        format: Format,
+        deadline: Instant,
+    ) -> Result<Arc<Written>, Failure> {
+        let shared = self.shared(scrape, format);
+        let (assets, selection) = (Arc::clone(&scrape.assets), scrape.selection.clone());
+        if assets.are_few() {
+            let write = || async { write_assets(assets, selection, format) };
+            return Ok(Arc::clone(shared.get_or_init(write).await));
+        }
+        // In a task of its own, so that it goes on for the others when one gives up.
+        let writing = tokio::spawn(async move {
+            let write = move || write_assets(assets, selection, format);
+            shared.get_or_try_init(|| background::run("write", write)).await.cloned()
+        });
+        match timeout_at(deadline, writing).await {
+            Ok(Ok(Ok(written))) => Ok(written),
+            Ok(_) => Err(Failure::new(Reason::Internal, Ended.to_string())),
+            Err(_) => {
+                let text = "streams and consumers were not written before the end of the scrape";
+                Err(Failure::new(Reason::Timeout, text))
+            }
+        }
     }
 
     /// What others write or have written of the same, while somebody still waits for it.

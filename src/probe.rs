@@ -456,34 +456,21 @@ async fn off_thread<T: Send + 'static>(
 /// How each endpoint fared that was asked for.
 fn reports(base: &Base, persistence: Option<&Persistence>) -> Vec<Report> {
     let mut reports: Vec<Report> = [
-        report(Endpoint::Varz, base.varz.as_ref()),
-        report(Endpoint::Routez, base.routez.as_ref()),
-        report(Endpoint::HealthzCore, base.health.as_ref()),
+        base.varz.as_ref().map(|outcome| Report::new(Endpoint::Varz, outcome)),
+        base.routez.as_ref().map(|outcome| Report::new(Endpoint::Routez, outcome)),
+        base.health.as_ref().map(|outcome| Report::new(Endpoint::HealthzCore, outcome)),
     ]
     .into_iter()
     .flatten()
     .collect();
     if let Some(persistence) = persistence {
-        reports.extend(report(Endpoint::Jsz, persistence.jsz.as_ref()));
-        reports.extend(report(Endpoint::JszDetail, persistence.detail.as_ref()));
-        reports.extend(report(Endpoint::Healthz, persistence.health.as_ref()));
+        reports.extend(persistence.jsz.as_ref().map(|outcome| Report::new(Endpoint::Jsz, outcome)));
+        reports.extend(
+            persistence.detail.as_ref().map(|outcome| Report::new(Endpoint::JszDetail, outcome)),
+        );
+        reports.extend(
+            persistence.health.as_ref().map(|outcome| Report::new(Endpoint::Healthz, outcome)),
+        );
     }
     reports
-}
-
-fn report<T>(endpoint: Endpoint, outcome: Option<&Outcome<T>>) -> Option<Report> {
-    Some(match outcome? {
-        Ok(reading) => Report {
-            endpoint,
-            failure: None,
-            seconds: reading.elapsed.as_secs_f64(),
-            age_seconds: Some(reading.started.elapsed().as_secs_f64()),
-        },
-        Err(failed) => Report {
-            endpoint,
-            failure: Some(failed.failure.reason.as_str()),
-            seconds: failed.elapsed.as_secs_f64(),
-            age_seconds: None,
-        },
-    })
 }

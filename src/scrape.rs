@@ -8,9 +8,11 @@ use crate::catalog::Topic;
 use crate::config::Config;
 use crate::detail::Detail;
 use crate::exporter::Own;
-use crate::flight::Reading;
+use crate::flight::{Failed, Reading};
+use crate::nats::endpoint::Endpoint;
+use crate::nats::failure::Failure;
 use crate::nats::jsz::RaftGroup as _;
-use crate::snapshot::{Identity, Snapshot};
+use crate::snapshot::{Identity, Report, Snapshot};
 use crate::tier::TierSet;
 
 /// What of the catalogue is wanted.
@@ -77,6 +79,25 @@ impl Scrape {
     /// The snapshot of the meta leader of each cluster, with its place.
     pub fn meta_leaders(&self) -> impl Iterator<Item = (usize, &Snapshot)> {
         self.meta_leaders.iter().map(|source| (*source, &self.snapshots[*source]))
+    }
+
+    /// Leaves the details out that would have been shown: each counts as a request that failed because of
+    /// `failure`. Returns what was made of them, which may be large.
+    pub fn leave_out_details(&mut self, failure: &Failure) -> Arc<Assets> {
+        for snapshot in &mut self.snapshots {
+            let Some(persistence) = &mut snapshot.persistence else { continue };
+            let Some(Ok(reading)) = &persistence.detail else { continue };
+            let failed = Failed { failure: failure.clone(), elapsed: reading.elapsed };
+            let outcome = Err(failed);
+            snapshot.memory.record(&snapshot.target, Endpoint::JszDetail, &outcome);
+            let reports = snapshot.endpoints.iter_mut();
+            for report in reports.filter(|report| report.endpoint == Endpoint::JszDetail) {
+                *report = Report::new(Endpoint::JszDetail, &outcome);
+            }
+            persistence.detail = Some(outcome);
+        }
+        let none = Assets::new(Vec::new(), Arc::clone(&self.config));
+        std::mem::replace(&mut self.assets, Arc::new(none))
     }
 
     /// Ends the scrape, and returns the details that no other one uses: they are large, so the caller

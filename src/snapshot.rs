@@ -134,6 +134,27 @@ pub struct Report {
     pub age_seconds: Option<f64>,
 }
 
+impl Report {
+    /// Of what came of a request.
+    #[must_use]
+    pub fn new<T>(endpoint: Endpoint, outcome: &Outcome<T>) -> Self {
+        match outcome {
+            Ok(reading) => Self {
+                endpoint,
+                failure: None,
+                seconds: reading.elapsed.as_secs_f64(),
+                age_seconds: Some(reading.started.elapsed().as_secs_f64()),
+            },
+            Err(failed) => Self {
+                endpoint,
+                failure: Some(failed.failure.reason.as_str()),
+                seconds: failed.elapsed.as_secs_f64(),
+                age_seconds: None,
+            },
+        }
+    }
+}
+
 /// What of an outcome can be shown.
 #[must_use]
 pub fn value<T>(outcome: Option<&Outcome<T>>) -> Option<&T> {

@@ -32,6 +32,9 @@ use crate::exposition::{self, Family};
 /// The address of every server here.
 const ADDRESS: &str = "n1.test:8222";
 
+/// Far longer than writing takes.
+const PATIENCE: Duration = Duration::from_secs(300);
+
 /// As much is shown as can be.
 pub static CONFIG: LazyLock<Arc<Config>> = LazyLock::new(|| {
     let flags = Cli::parse_from(["nats-exporter"]).flags;
@@ -197,7 +200,14 @@ fn scrape(snapshots: Vec<Snapshot>) -> Scrape {
 }
 
 async fn write(scrape: Scrape, format: Format) -> String {
-    unpacked(&Writer::default().write(scrape, format).await.expect("no thread panics"))
+    let writer = Writer::default();
+    let memories: Vec<_> = scrape.snapshots.iter().map(|s| Arc::clone(&s.memory)).collect();
+    let written = writer.write(scrape, format, Instant::now() + PATIENCE).await;
+    for memory in memories {
+        let failures = memory.history(Endpoint::JszDetail).failures;
+        assert!(failures.is_empty(), "writing streams and consumers: {failures:?}");
+    }
+    unpacked(&written.expect("no thread panics"))
 }
 
 /// The text of an exposition.

@@ -54,11 +54,13 @@ pub(super) trait Backend: Send + Sync + 'static {
         deadline: Instant,
     ) -> impl Future<Output = Result<Self::Scrape, Refused>> + Send;
 
-    /// The texts to answer, one behind the other. Fails only by a defect.
+    /// The texts to answer, one behind the other, without what takes longer than until `deadline`.
+    /// Fails only by a defect.
     fn write(
         &self,
         scrape: Self::Scrape,
         format: Format,
+        deadline: Instant,
     ) -> impl Future<Output = Result<Vec<Arc<Packed>>, Ended>> + Send;
 
     /// What a person has to know of a scrape of both tiers. Fails only by a defect.
@@ -92,8 +94,13 @@ impl Backend for Exporter {
         Self::scrape(self, ScrapeRequest { selection, target, deadline }).await
     }
 
-    async fn write(&self, scrape: Scrape, format: Format) -> Result<Vec<Arc<Packed>>, Ended> {
-        Self::write(self, scrape, format).await
+    async fn write(
+        &self,
+        scrape: Scrape,
+        format: Format,
+        deadline: Instant,
+    ) -> Result<Vec<Arc<Packed>>, Ended> {
+        Self::write(self, scrape, format, deadline).await
     }
 
     async fn report(&self, scrape: Scrape) -> Result<Report, Ended> {

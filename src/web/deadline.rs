@@ -1,5 +1,5 @@
 //! How long a scrape may take: what Prometheus announces, less a margin for
-//! the answer to travel, and never more than the configuration allows.
+//! the answer to be written and to travel, and never more than the configuration allows.
 
 use std::time::Duration;
 
@@ -18,15 +18,26 @@ pub(super) struct Allowance {
     pub(super) margin: Duration,
 }
 
+/// The parts of a scrape, each from the arrival of its request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Budget {
+    /// What the servers have not answered by then is not waited for.
+    pub(super) asking: Duration,
+    /// What is not written by then is left out: half of the margin is for the answer to travel.
+    pub(super) writing: Duration,
+}
+
 impl Allowance {
     /// How long a scrape with these headers may take.
     ///
     /// At most half of the announced time-out is taken off: with a time-out shorter than the
     /// margin there would be nothing left, and half a scrape beats none.
-    pub(super) fn budget(self, headers: &HeaderMap) -> Duration {
-        announced(headers).map_or(self.timeout, |announced| {
-            announced.saturating_sub(self.margin.min(announced / 2)).min(self.timeout)
-        })
+    pub(super) fn budget(self, headers: &HeaderMap) -> Budget {
+        let announced = announced(headers);
+        let margin = announced.map_or(self.margin, |announced| self.margin.min(announced / 2));
+        let asking = announced
+            .map_or(self.timeout, |announced| announced.saturating_sub(margin).min(self.timeout));
+        Budget { asking, writing: asking + margin / 2 }
     }
 }
 
@@ -81,7 +92,10 @@ mod tests {
             if let Some(value) = value {
                 headers.insert(ANNOUNCEMENT, HeaderValue::from_bytes(value.as_bytes()).unwrap());
             }
-            assert_eq!(allowance.budget(&headers), Duration::from_millis(expected), "{value:?}");
+            let budget = allowance.budget(&headers);
+            assert_eq!(budget.asking, Duration::from_millis(expected), "{value:?}");
+            let margin = allowance.margin.min(budget.asking);
+            assert_eq!(budget.writing, budget.asking + margin / 2, "{value:?}");
         }
     }
 
@@ -89,6 +103,8 @@ mod tests {
     fn a_margin_of_nothing_takes_nothing_off() {
         let allowance = Allowance { timeout: Duration::from_secs(20), margin: Duration::ZERO };
         let headers = [(ANNOUNCEMENT.parse().unwrap(), HeaderValue::from_static("7"))];
-        assert_eq!(allowance.budget(&headers.into_iter().collect()), Duration::from_secs(7));
+        let budget = allowance.budget(&headers.into_iter().collect());
+        let seven = Duration::from_secs(7);
+        assert_eq!(budget, Budget { asking: seven, writing: seven });
     }
 }

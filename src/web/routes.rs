@@ -176,14 +176,14 @@ impl<B: Backend> Routes<B> {
         let Some(permit) = self.enter(settings.max_requests) else {
             return too_many(settings.max_requests);
         };
-        let deadline = arrived + settings.allowance.budget(&head.headers);
-        let scrape = match self.backend.scrape(selection, target, deadline).await {
+        let budget = settings.allowance.budget(&head.headers);
+        let scrape = match self.backend.scrape(selection, target, arrived + budget.asking).await {
             Ok(scrape) => scrape,
             Err(refused) => return refuse(&refused),
         };
         let format = accept::format(&head.headers);
         let coding = accept::coding(&head.headers);
-        match self.backend.write(scrape, format).await {
+        match self.backend.write(scrape, format, arrived + budget.writing).await {
             Ok(texts) => {
                 let body = Pieces::exposition(&texts, coding, permit);
                 let mut reply = reply::ok(format.content_type(), body);

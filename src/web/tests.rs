@@ -138,7 +138,12 @@ impl Backend for Fake {
         Ok(name)
     }
 
-    async fn write(&self, scrape: String, format: Format) -> Result<Vec<Arc<Packed>>, Ended> {
+    async fn write(
+        &self,
+        scrape: String,
+        format: Format,
+        _: Instant,
+    ) -> Result<Vec<Arc<Packed>>, Ended> {
         let text = match scrape.as_str() {
             "unwritable" => return background::run("test", || panic!("asked to")).await,
             "large" => "x".repeat(LARGE),

@@ -3,6 +3,8 @@
 //!
 //! `UPDATE=1 cargo test` rewrites `tests/golden`. Read the difference before it is committed.
 
+#[path = "golden/late.rs"]
+mod late;
 #[path = "golden/lint.rs"]
 mod lint;
 #[path = "golden/oracle.rs"]

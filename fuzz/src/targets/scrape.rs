@@ -99,6 +99,9 @@ static BASE: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
     families.filter(is_fixed).collect()
 });
 
+/// Nothing here is about time, and the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 pub(super) fn check(input: &[u8]) {
     let said = parts(input).map(Bytes::copy_from_slice);
     let whole = scrape(&said);
@@ -114,9 +117,9 @@ pub(super) fn check(input: &[u8]) {
 fn scrape(said: &Said) -> Vec<Family> {
     SERVER.said.lock().expect("nobody panicked").clone_from(said);
     let flags = Cli::parse_from(["nats-exporter", &format!("http://{}", SERVER.address)]).flags;
-    // Nothing here is about time, and the machine may be busy.
     let times = ["TIMEOUT", "BASE_TIMEOUT", "PERSISTENCE_TIMEOUT"];
-    let patient = times.map(|name| (format!("NATS_EXPORTER_SCRAPE_{name}"), "120s".to_owned()));
+    let patience = format!("{}s", PATIENCE.as_secs());
+    let patient = times.map(|name| (format!("NATS_EXPORTER_SCRAPE_{name}"), patience.clone()));
     let config = Config::load(&flags, patient).expect("the flags are valid");
     let again = config.clone();
     let exporter = Exporter::new(config, Box::new(move || Ok(again.clone())));
@@ -126,10 +129,10 @@ fn scrape(said: &Said) -> Vec<Family> {
         topics: None,
     };
     let text = RUNTIME.block_on(async {
-        let deadline = Instant::now() + Duration::from_secs(120);
+        let deadline = Instant::now() + PATIENCE;
         let request = ScrapeRequest { selection, target: None, deadline };
         let scrape = exporter.scrape(request).await.expect("all targets are asked");
-        let texts = exporter.write(scrape, Format::OpenMetrics).await;
+        let texts = exporter.write(scrape, Format::OpenMetrics, deadline).await;
         unpacked(&texts.expect("no thread panics"))
     });
     let families = read(&text, Format::OpenMetrics).unwrap_or_else(|wrong| panic!("{wrong:?}"));

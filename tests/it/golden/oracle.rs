@@ -25,6 +25,7 @@ use nats_exporter::tier::Tier;
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::support::samples::Samples;
 
@@ -120,14 +121,17 @@ fn by_bits(text: &str) -> String {
 
 /// Bodies of one server.
 #[derive(Debug, Clone)]
-struct Bodies {
-    varz: serde_json::Value,
-    jsz: serde_json::Value,
-    detail: serde_json::Value,
+pub(super) struct Bodies {
+    pub(super) varz: serde_json::Value,
+    pub(super) jsz: serde_json::Value,
+    pub(super) detail: serde_json::Value,
 }
 
-const ID: &str = "NTHEONLYONE";
-const OWN_NAME: &str = "n\"1\\";
+/// Far longer than writing takes, on a busy machine too.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(super) const ID: &str = "NTHEONLYONE";
+pub(super) const OWN_NAME: &str = "n\"1\\";
 
 fn config() -> Config {
     let cli: nats_exporter::cli::Cli = clap::Parser::parse_from(["nats-exporter"]);
@@ -144,7 +148,7 @@ fn reading<T>(value: T) -> Arc<Reading<T>> {
     Arc::new(Reading {
         value,
         at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
-        started: tokio::time::Instant::now(),
+        started: Instant::now(),
         elapsed: Duration::from_millis(3),
     })
 }
@@ -153,7 +157,7 @@ fn whole<T: Body>(body: &serde_json::Value) -> T {
     decode(body.to_string().as_bytes()).expect("it decodes").0
 }
 
-fn scrape(bodies: &Bodies) -> Scrape {
+pub(super) fn scrape(bodies: &Bodies) -> Scrape {
     let config = config();
     let varz: Varz = whole(&bodies.varz);
     let jsz: Jsz = whole(&bodies.jsz);
@@ -193,10 +197,12 @@ fn scrape(bodies: &Bodies) -> Scrape {
     Scrape::new(selection, vec![snapshot], own, Arc::new(config), &Pool::default())
 }
 
-/// What the program writes.
-fn written(scrape: Scrape, format: Format) -> String {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let texts = runtime.block_on(Writer::default().write(scrape, format)).expect("it is written");
+/// What the program writes by `deadline`.
+pub(super) fn written(scrape: Scrape, format: Format, deadline: Instant) -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let writer = Writer::default();
+    let written = runtime.expect("a runtime").block_on(writer.write(scrape, format, deadline));
+    let texts = written.expect("no thread panics");
     let mut unpacker = Unpacker::new(texts.iter().map(Arc::as_ref));
     let pieces = std::iter::from_fn(|| unpacker.next_piece());
     String::from_utf8(pieces.flatten().collect()).expect("text")
@@ -206,7 +212,7 @@ fn written(scrape: Scrape, format: Format) -> String {
 fn agree(bodies: &Bodies) -> Samples {
     let mut read = Vec::new();
     for format in [Format::OpenMetrics, Format::Classic] {
-        let found = written(scrape(bodies), format);
+        let found = written(scrape(bodies), format, Instant::now() + PATIENCE);
         let expected = Oracle::write(&scrape(bodies), format);
         assert_eq!(by_bits(&found), by_bits(&expected), "{format:?}");
         // The reader takes lines as Prometheus does, which knows no carriage return either.

@@ -14,7 +14,8 @@ const DOCUMENT: &str = "docs/limits.md";
 /// Whether a setting says how much there may be of something, or how long it may take.
 fn is_limit(setting: &Setting) -> bool {
     let name = setting.key.rsplit('.').next().unwrap_or_default();
-    let by_name = name.starts_with("max_") || name == "timeout" || name.ends_with("_timeout");
+    let by_name =
+        name.starts_with("max_") || name.starts_with("timeout") || name.ends_with("_timeout");
     setting.key.starts_with("limits.") || by_name
 }
 
