@@ -84,9 +84,11 @@ pub async fn run(flags: &Flags) -> Result<(), Unhealthy> {
     // The web configuration file may be another one than the exporter started with.
     let schemes: &[&str] = if web.config_file.is_some() { &["https", "http"] } else { &["http"] };
     let mut failure = Unhealthy::NoPort;
-    for (host, scheme) in hosts.iter().flat_map(|host| schemes.iter().map(move |s| (host, s))) {
+    for (host, (turn, scheme)) in
+        hosts.iter().flat_map(|host| schemes.iter().enumerate().map(move |s| (host, s)))
+    {
         let url = format!("{scheme}://{host}/-/ready");
-        failure = match client.get(&url).send().await {
+        let found = match client.get(&url).send().await {
             Ok(answer) if answer.status().is_success() => return Ok(()),
             // Whether it is ready is said to users only, but nobody else would ask for a password.
             Ok(answer) if answer.status() == StatusCode::UNAUTHORIZED => return Ok(()),
@@ -94,6 +96,10 @@ pub async fn run(flags: &Flags) -> Result<(), Unhealthy> {
             Err(source) if *scheme == "https" && wants_certificate(&source) => return Ok(()),
             Err(source) => unanswered(&url, source.without_url()),
         };
+        // Where neither way gets an answer, the one that the file asks for tells more.
+        if turn == 0 || matches!(found, Unhealthy::Status { .. }) {
+            failure = found;
+        }
     }
     Err(failure)
 }
@@ -104,8 +110,10 @@ fn wants_certificate(error: &reqwest::Error) -> bool {
     let mut cause = error.source();
     while let Some(error) = cause {
         cause = error.source();
-        // With TLS 1.3 a client is refused when it believes to be in. It may be waiting then, or writing, as below.
-        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message) {
+        // With TLS 1.3 a client is refused when it believes to be in. It may be waiting then, or about to send the
+        // request, or writing, as below.
+        let ended = |error: &hyper::Error| error.is_incomplete_message() || error.is_canceled();
+        if error.downcast_ref::<hyper::Error>().is_some_and(ended) {
             return is_set_up;
         }
         let Some(mut error) = error.downcast_ref::<io::Error>() else { continue };
