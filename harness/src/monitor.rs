@@ -1,25 +1,27 @@
-//! In front of a server's monitoring port: a gate that passes questions on, and spoils the answers to some of them.
+//! A monitoring port that can break anywhere, in front of a real server or with answers that somebody makes up.
 //!
 //! The HTTP is written by hand, because a library would not let an answer end in the middle. What can be done to an
 //! answer is in `fault`.
 
 mod fault;
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::tcp::OwnedReadHalf;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
 
-pub use fault::{Fault, HOSTILE};
+pub use fault::{Fault, HOSTILE, gzip, replace_leaves};
 
 use crate::{Answer, Error, Result};
 
 /// What is asked of a monitoring port, as far as it is told apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Question {
     /// Whatever it is.
     Any,
@@ -40,8 +42,13 @@ pub enum Question {
 }
 
 impl Question {
+    /// Those into which all that the exporter asks falls apart.
+    pub const ALL: [Self; 5] =
+        [Self::Varz, Self::Routez, Self::Healthz, Self::JszPlain, Self::JszDetail];
+
     /// Whether `target`, a path with its query, is this question.
-    fn is(self, target: &str) -> bool {
+    #[must_use]
+    pub fn is(self, target: &str) -> bool {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         match self {
             Self::Any => true,
@@ -56,7 +63,34 @@ impl Question {
     }
 }
 
-/// A gate in front of a monitoring port; it ends with the value, and then its port refuses connections.
+/// A request that arrived.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Path and query, without the prefix of the port.
+    pub target: String,
+    /// Header values by names in lower case.
+    pub headers: BTreeMap<String, String>,
+}
+
+/// Answers in a server's place.
+pub trait Server: Send + Sync + 'static {
+    /// Is told of each request when it arrives, whatever becomes of it.
+    fn arrived(&self, request: &Request);
+
+    /// What is said to `target`, a path with its query, before anything is done to it.
+    fn answer(&self, target: &str) -> Answer;
+}
+
+/// How a port is reached, where that is not as usual.
+#[derive(Clone, Default)]
+pub struct Setup {
+    /// Path in front of all endpoints, with a slash in front and none behind.
+    pub prefix: String,
+    /// Speaks HTTPS.
+    pub tls: Option<TlsAcceptor>,
+}
+
+/// A monitoring port; it ends with the value, and then its port refuses connections.
 #[derive(Debug)]
 pub struct MonitorGate {
     address: SocketAddr,
@@ -64,29 +98,54 @@ pub struct MonitorGate {
     task: JoinHandle<()>,
 }
 
-/// What the connections of a gate have in common.
-#[derive(Debug)]
+/// What the connections of a port have in common.
 struct State {
-    url: String,
-    http: reqwest::Client,
-    fault: Mutex<Option<(Question, Fault)>>,
-    /// Answers that are being spoiled.
-    spoiling: watch::Sender<usize>,
+    behind: Behind,
+    setup: Setup,
+    faults: Mutex<Faults>,
+    /// Whether answers that wait for it go.
+    opened: watch::Sender<bool>,
+    /// Requests that are being answered, now and at most, by path without query.
+    in_flight: watch::Sender<BTreeMap<String, (usize, usize)>>,
     /// Told when all connections are to end.
     hang_up: watch::Sender<()>,
 }
 
+/// Who answers.
+enum Behind {
+    Real { url: String, http: reqwest::Client },
+    MadeUp(Arc<dyn Server>),
+}
+
+/// What is done to which answers.
+#[derive(Default)]
+struct Faults {
+    by_target: BTreeMap<String, Fault>,
+    by_question: BTreeMap<Question, Fault>,
+}
+
 impl MonitorGate {
-    /// A gate in front of a monitoring address such as `http://127.0.0.1:8222`, which passes everything.
+    /// A port in front of a monitoring address such as `http://127.0.0.1:8222`, which passes everything.
     pub async fn to(url: &str) -> Result<Self> {
-        let failed = || Error::file("cannot listen in front of", url);
+        let http = crate::cluster::http_client()?;
+        Self::start(Behind::Real { url: url.to_owned(), http }, Setup::default()).await
+    }
+
+    /// A port that answers as `server` says.
+    pub async fn of(server: Arc<dyn Server>, setup: Setup) -> Result<Self> {
+        Self::start(Behind::MadeUp(server), setup).await
+    }
+
+    async fn start(behind: Behind, setup: Setup) -> Result<Self> {
+        let failed = || Error::file("cannot listen on", "a port of the loopback address");
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed())?;
         let address = listener.local_addr().map_err(failed())?;
         let state = Arc::new(State {
-            url: url.to_owned(),
-            http: crate::cluster::http_client()?,
-            fault: Mutex::default(),
-            spoiling: watch::Sender::default(),
+            behind,
+            setup,
+            faults: Mutex::default(),
+            opened: watch::Sender::new(false),
+            in_flight: watch::Sender::default(),
             hang_up: watch::Sender::default(),
         });
         let task = tokio::spawn(accept(listener, Arc::clone(&state)));
@@ -96,17 +155,35 @@ impl MonitorGate {
     /// Its address, without a slash at the end.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let Setup { prefix, tls } = &self.state.setup;
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}{prefix}", self.address)
     }
 
-    /// Spoils the answers to `question` from now on, and no others.
+    /// Host and port.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Spoils the answers to `question` from now on.
     pub fn spoil(&self, question: Question, fault: Fault) {
-        *self.state.fault() = Some((question, fault));
+        self.state.faults().by_question.insert(question, fault);
+    }
+
+    /// Spoils the answers to requests for exactly `target` from now on.
+    pub fn spoil_target(&self, target: &str, fault: Fault) {
+        self.state.faults().by_target.insert(target.to_owned(), fault);
     }
 
     /// Passes everything from now on. What is being spoiled stays so until its client goes away.
     pub fn heal(&self) {
-        *self.state.fault() = None;
+        *self.state.faults() = Faults::default();
+    }
+
+    /// Lets the answers go that wait for it, now and later; see [`Fault::Gated`].
+    pub fn open(&self) {
+        self.state.opened.send_replace(true);
     }
 
     /// Ends all connections, in use or not; new ones are taken.
@@ -114,10 +191,23 @@ impl MonitorGate {
         self.state.hang_up.send_replace(());
     }
 
-    /// Waits until no answer is being spoiled.
+    /// Ends all connections and takes no more.
+    pub async fn stop(&mut self) {
+        self.task.abort();
+        let _ = (&mut self.task).await;
+    }
+
+    /// The most requests for `path` that were being answered at one time.
+    #[must_use]
+    pub fn most_in_flight(&self, path: &str) -> usize {
+        self.state.in_flight.borrow().get(path).map_or(0, |(_, most)| *most)
+    }
+
+    /// Waits until no request is being answered.
     pub async fn idle(&self) {
+        let nothing = |counts: &BTreeMap<_, _>| counts.values().all(|(now, _)| *now == 0);
         // The sender is ours, so the wait ends only when nothing is left.
-        let _ = self.state.spoiling.subscribe().wait_for(|count| *count == 0).await;
+        let _ = self.state.in_flight.subscribe().wait_for(nothing).await;
     }
 }
 
@@ -128,20 +218,24 @@ impl Drop for MonitorGate {
 }
 
 impl State {
-    fn fault(&self) -> std::sync::MutexGuard<'_, Option<(Question, Fault)>> {
-        self.fault.lock().unwrap_or_else(PoisonError::into_inner)
+    fn faults(&self) -> MutexGuard<'_, Faults> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn fault_of(&self, target: &str) -> Option<Fault> {
-        let fault = *self.fault();
-        fault.filter(|(question, _)| question.is(target)).map(|(_, fault)| fault)
+        let faults = self.faults();
+        let by_question = || faults.by_question.iter().find(|(question, _)| question.is(target));
+        faults.by_target.get(target).or_else(|| Some(by_question()?.1)).cloned()
     }
 
-    /// What the server behind the gate says.
-    async fn ask(&self, target: &str) -> Answer {
-        let url = format!("{}{target}", self.url);
+    /// What is said before anything is done to it.
+    async fn answer(&self, target: &str) -> Answer {
+        let (url, http) = match &self.behind {
+            Behind::MadeUp(server) => return server.answer(target),
+            Behind::Real { url, http } => (url, http),
+        };
         let ask = async {
-            let mut response = self.http.get(url).send().await?;
+            let mut response = http.get(format!("{url}{target}")).send().await?;
             let status = response.status().as_u16();
             let mut body = Vec::new();
             while let Some(chunk) = response.chunk().await? {
@@ -151,21 +245,56 @@ impl State {
         };
         ask.await.unwrap_or_else(|error| Answer { status: 502, body: error.to_string() })
     }
-}
 
-/// An answer that is being spoiled.
-struct Spoiling<'s>(&'s State);
-
-impl<'s> Spoiling<'s> {
-    fn new(state: &'s State) -> Self {
-        state.spoiling.send_modify(|count| *count += 1);
-        Self(state)
+    /// Sends an answer; returns whether the connection can be used again.
+    async fn respond(&self, target: &str, to: &mut (impl AsyncWrite + Unpin)) -> bool {
+        let fault = self.fault_of(target);
+        match &fault {
+            Some(Fault::After(time)) => tokio::time::sleep(*time).await,
+            // The sender is ours.
+            Some(Fault::Gated) => {
+                let _ = self.opened.subscribe().wait_for(|opened| *opened).await;
+            }
+            _ => {}
+        }
+        let answer = self.answer(target).await;
+        let sent = match fault {
+            None => fault::send_whole(&answer, to).await,
+            Some(fault) => fault.send(&answer, to).await,
+        };
+        sent.unwrap_or(false)
     }
 }
 
-impl Drop for Spoiling<'_> {
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").field("in_flight", &self.in_flight).finish_non_exhaustive()
+    }
+}
+
+/// A request that is being answered.
+struct InFlight<'s> {
+    state: &'s State,
+    path: String,
+}
+
+impl<'s> InFlight<'s> {
+    fn new(state: &'s State, target: &str) -> Self {
+        let path = target.split('?').next().unwrap_or_default().to_owned();
+        state.in_flight.send_modify(|counts| {
+            let (now, most) = counts.entry(path.clone()).or_default();
+            *now += 1;
+            *most = (*most).max(*now);
+        });
+        Self { state, path }
+    }
+}
+
+impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        self.0.spoiling.send_modify(|count| *count -= 1);
+        self.state.in_flight.send_modify(|counts| {
+            counts.entry(std::mem::take(&mut self.path)).or_default().0 -= 1;
+        });
     }
 }
 
@@ -175,8 +304,19 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
         let state = Arc::clone(&state);
         let mut hang_up = state.hang_up.subscribe();
         connections.spawn(async move {
+            let serve = async {
+                match &state.setup.tls {
+                    None => serve(connection, &state).await,
+                    Some(tls) => {
+                        // A client that does not trust us goes away here, as it should.
+                        if let Ok(connection) = tls.accept(connection).await {
+                            serve(connection, &state).await;
+                        }
+                    }
+                }
+            };
             tokio::select! {
-                () = serve(connection, &state) => {}
+                () = serve => {}
                 _ = hang_up.changed() => {}
             }
         });
@@ -184,36 +324,42 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
     }
 }
 
-/// Answers the questions of one connection until it ends, or an answer ends it.
-async fn serve(connection: TcpStream, state: &State) {
-    let (mut from, mut to) = connection.into_split();
-    while let Some(target) = read_target(&mut from).await {
-        let respond = async {
-            let fault = state.fault_of(&target);
-            let _spoiling = fault.map(|_| Spoiling::new(state));
-            let answer = state.ask(&target).await;
-            match fault {
-                None => to.write_all(&fault::whole(&answer)).await.is_ok(),
-                Some(fault) => fault.send(&answer, &mut to).await.unwrap_or(false),
-            }
+/// Answers the requests of one connection until it ends, or an answer ends it.
+async fn serve(connection: impl AsyncRead + AsyncWrite, state: &State) {
+    let (mut from, mut to) = tokio::io::split(connection);
+    while let Some(mut request) = read_request(&mut from).await {
+        request.target = match request.target.strip_prefix(&state.setup.prefix) {
+            Some(target) => target.to_owned(),
+            // Nobody knows it, as on a server with a base path.
+            None => format!("outside of the prefix: {}", request.target),
         };
+        if let Behind::MadeUp(server) = &state.behind {
+            server.arrived(&request);
+        }
+        let _in_flight = InFlight::new(state, &request.target);
         let goes_on = tokio::select! {
-            goes_on = respond => goes_on,
+            biased;
+            goes_on = state.respond(&request.target, &mut to) => goes_on,
             // A client sends nothing before it has its answer, so this is its end.
             _ = from.read_u8() => false,
         };
         if !goes_on {
+            let _ = to.shutdown().await;
             return;
         }
     }
 }
 
 /// Reads the head of a request; nothing at the end of the connection.
-async fn read_target(from: &mut OwnedReadHalf) -> Option<String> {
+async fn read_request(from: &mut (impl AsyncRead + Unpin)) -> Option<Request> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(from.read_u8().await.ok()?);
     }
     let head = String::from_utf8_lossy(&head);
-    head.split(' ').nth(1).map(str::to_owned)
+    let mut lines = head.lines();
+    let target = lines.next()?.split(' ').nth(1)?.to_owned();
+    let headers = lines.filter_map(|line| line.split_once(": "));
+    let headers = headers.map(|(name, value)| (name.to_lowercase(), value.to_owned()));
+    Some(Request { target, headers: headers.collect() })
 }

@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use nats_harness::faults::plan::CASES;
+use nats_harness::monitor::{Fault, Question, replace_leaves};
 use serde_json::{Value, json};
 
 use super::support::exporter::Exporter;
 use super::support::model::{Condition, Model};
-use super::support::monitor::{Behaviour, Monitor, Route, gzip};
+use super::support::monitor::Monitor;
 use super::support::samples::{Sample, Samples};
 
 const OPENMETRICS: (&str, &str) = ("accept", "application/openmetrics-text; version=1.0.0");
@@ -70,19 +72,8 @@ fn steady(samples: &Samples) -> BTreeMap<Series, String> {
     steady.map(|sample| (series(sample), sample.text.clone())).collect()
 }
 
-/// The names under which an endpoint is reported.
-fn endpoints(route: Route) -> &'static [&'static str] {
-    match route {
-        Route::Varz => &["varz"],
-        Route::Routez => &["routez"],
-        Route::Healthz => &["healthz_core", "healthz"],
-        Route::Jsz => &["jsz"],
-        Route::JszDetail => &["jsz_detail"],
-    }
-}
-
-/// Whether a series comes from `route`, and so has to go with it when it fails for `reason`.
-fn comes_from(route: Route, reason: &str, (name, labels): &Series) -> bool {
+/// Whether a series comes from `question`, and so has to go with it when it fails for `reason`.
+fn comes_from(question: Question, reason: &str, (name, labels): &Series) -> bool {
     let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
     let details = [
         "nats_jetstream_account_",
@@ -92,24 +83,25 @@ fn comes_from(route: Route, reason: &str, (name, labels): &Series) -> bool {
         "nats_exporter_accounts_missing",
         "nats_exporter_jetstream_config_unknown",
     ];
-    match route {
+    match question {
         // The waits of the disk stand in /varz, and so do the routes that there should be.
-        Route::Varz => {
+        Question::Varz => {
             begins(&["nats_server_", "nats_jetstream_disk_"]) || name == "nats_route_peers_expected"
         }
-        Route::Routez => begins(&["nats_route_"]),
-        Route::Healthz => {
+        Question::Routez => begins(&["nats_route_"]),
+        Question::Healthz => {
             begins(&["nats_health_", "nats_jetstream_health_"])
                 && labels.get("check").is_none_or(|check| check != "varz")
         }
         // The detail gets no turn while the plain form hangs, because one is asked at a time. What
         // probes get is from /healthz alone.
-        Route::Jsz => {
+        Question::JszPlain => {
             let of_detail = begins(&details);
             let kept = name == "nats_jetstream_health_probe_would_fail" || of_detail;
             (begins(&["nats_jetstream_"]) && !kept) || (of_detail && reason == "timeout")
         }
-        Route::JszDetail => begins(&details),
+        Question::JszDetail => begins(&details),
+        other => panic!("{other:?} is several endpoints"),
     }
 }
 
@@ -140,204 +132,44 @@ fn errors(samples: &Samples, endpoint: &str, reason: &str) -> f64 {
 /// What the endpoint of a healthy server says, changed.
 pub(crate) fn changed(
     monitor: &Monitor,
-    route: Route,
+    question: Question,
     change: impl FnOnce(&mut Value),
-) -> Behaviour {
-    let target = match route {
-        Route::Varz => "/varz",
-        Route::Routez => "/routez",
-        Route::Healthz => "/healthz",
-        Route::Jsz => "/jsz",
-        Route::JszDetail => "/jsz?consumers=true",
+) -> Fault {
+    let target = match question {
+        Question::Varz => "/varz",
+        Question::Routez => "/routez",
+        Question::Healthz => "/healthz",
+        Question::JszPlain => "/jsz",
+        Question::JszDetail => "/jsz?consumers=true",
+        other => panic!("{other:?} is several endpoints"),
     };
     let (status, body) = monitor.says(target);
     let mut body = serde_json::from_str(&body).expect("the model says JSON");
     change(&mut body);
-    Behaviour::Answer(status, body.to_string())
+    Fault::answer(status, body.to_string())
 }
 
-/// Replaces everything that is no container.
-fn replace_leaves(value: &mut Value, replacement: &Value) {
-    match value {
-        Value::Array(items) => items.iter_mut().for_each(|v| replace_leaves(v, replacement)),
-        Value::Object(fields) => {
-            fields.values_mut().for_each(|value| replace_leaves(value, replacement));
-        }
-        leaf => *leaf = replacement.clone(),
-    }
-}
-
-struct Fault {
-    name: &'static str,
-    behaviour: fn(&Monitor, Route) -> Behaviour,
-    reason: fn(Route) -> &'static str,
-}
-
-fn text(body: &str) -> Behaviour {
-    Behaviour::Answer(200, body.to_owned())
-}
-
-/// A health endpoint that is unwell says 500 too, so there the body decides.
-fn status_unless_health(route: Route) -> &'static str {
-    if route == Route::Healthz { "decode" } else { "status" }
-}
-
-static FAULTS: &[Fault] = &[
-    Fault {
-        name: "stalls before the head",
-        behaviour: |_, _| Behaviour::Stall,
-        reason: |_| "timeout",
-    },
-    Fault {
-        name: "stalls in the body",
-        behaviour: |_, _| Behaviour::StallInBody,
-        reason: |_| "timeout",
-    },
-    Fault {
-        name: "drips too slowly",
-        behaviour: |_, _| Behaviour::Drip(Duration::from_millis(300)),
-        reason: |_| "timeout",
-    },
-    Fault { name: "is cut in the body", behaviour: |_, _| Behaviour::Cut, reason: |_| "truncated" },
-    Fault {
-        name: "closes without an answer",
-        behaviour: |_, _| Behaviour::Close,
-        reason: |_| "truncated",
-    },
-    Fault {
-        name: "announces too much",
-        behaviour: |_, _| Behaviour::Oversized(BODY_BYTES + 1),
-        reason: |_| "too_large",
-    },
-    Fault {
-        name: "sends without end",
-        behaviour: |_, _| Behaviour::Endless,
-        reason: |_| "too_large",
-    },
-    Fault {
-        name: "is a gzip bomb",
-        behaviour: |_, _| Behaviour::Gzip(gzip(&vec![b' '; 4 << 20])),
-        reason: |_| "too_large",
-    },
-    Fault {
-        name: "is no gzip though it says so",
-        behaviour: |_, _| Behaviour::Gzip(b"{\"server_id\":\"A\"}".to_vec()),
-        reason: |_| "decode",
-    },
-    Fault { name: "is no HTTP", behaviour: |_, _| Behaviour::Garbage, reason: |_| "decode" },
-    Fault {
-        name: "redirects to itself",
-        behaviour: |monitor, _| Behaviour::Redirect(format!("{}/varz", monitor.url())),
-        reason: |_| "status",
-    },
-    Fault { name: "is not JSON", behaviour: |_, _| text("hello"), reason: |_| "decode" },
-    Fault {
-        name: "is HTML",
-        behaviour: |_, _| text("<!DOCTYPE html><html><body>Welcome</body></html>"),
-        reason: |_| "decode",
-    },
-    Fault { name: "is empty", behaviour: |_, _| text(""), reason: |_| "decode" },
-    Fault { name: "is a list", behaviour: |_, _| text("[1, 2, 3]"), reason: |_| "decode" },
-    Fault { name: "is null", behaviour: |_, _| text("null"), reason: |_| "decode" },
-    Fault { name: "is an empty object", behaviour: |_, _| text("{}"), reason: |_| "decode" },
-    Fault {
-        name: "has more behind its end",
-        behaviour: |monitor, route| {
-            let Behaviour::Answer(status, body) = changed(monitor, route, |_| ()) else {
-                unreachable!("changed gives an answer")
-            };
-            Behaviour::Answer(status, body + "{}")
-        },
-        reason: |_| "decode",
-    },
-    Fault {
-        name: "is JSON cut short",
-        behaviour: |monitor, route| {
-            let Behaviour::Answer(status, mut body) = changed(monitor, route, |_| ()) else {
-                unreachable!("changed gives an answer")
-            };
-            body.truncate(body.len() - 1);
-            Behaviour::Answer(status, body)
-        },
-        reason: |_| "truncated",
-    },
-    Fault {
-        name: "is nested a hundred thousand deep",
-        behaviour: |_, _| {
-            text(&format!("{{\"a\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000)))
-        },
-        reason: |_| "decode",
-    },
-    Fault {
-        name: "is not UTF-8",
-        behaviour: |_, _| {
-            Behaviour::Gzip(gzip(b"{\"server_id\":\"\xff\xfe\",\"status\":\"\xff\"}"))
-        },
-        reason: |_| "decode",
-    },
-    Fault {
-        name: "does not exist",
-        behaviour: |_, _| Behaviour::Answer(404, "404 page not found\n".to_owned()),
-        reason: |_| "status",
-    },
-    Fault {
-        name: "wants credentials",
-        behaviour: |_, _| Behaviour::Answer(401, String::new()),
-        reason: |_| "status",
-    },
-    Fault {
-        name: "fails with a body",
-        behaviour: |_, _| Behaviour::Answer(500, "Internal Server Error".to_owned()),
-        reason: status_unless_health,
-    },
-    Fault {
-        name: "is overloaded",
-        behaviour: |_, _| Behaviour::Answer(503, "<html>Service Unavailable</html>".to_owned()),
-        reason: status_unless_health,
-    },
-    Fault {
-        name: "has other types",
-        behaviour: |monitor, route| {
-            changed(monitor, route, |body| replace_leaves(body, &json!({ "no": "leaf" })))
-        },
-        reason: |_| "decode",
-    },
-    Fault {
-        name: "has negative counts",
-        behaviour: |monitor, route| {
-            changed(monitor, route, |body| replace_leaves(body, &json!(-1.5e300)))
-        },
-        reason: |_| "decode",
-    },
-    Fault {
-        name: "has nulls everywhere",
-        behaviour: |monitor, route| {
-            changed(monitor, route, |body| replace_leaves(body, &Value::Null))
-        },
-        reason: |_| "decode",
-    },
-];
-
-/// Applies each fault to `route` of one server, after a good scrape.
-async fn breaks_alone(route: Route) {
+/// Applies each fault to `question` of one server, after a good scrape.
+async fn breaks_alone(question: Question) {
     let monitor = Monitor::start(Model::default()).await;
     let exporter = exporter(&monitor);
     let healthy = steady(&scrape(&exporter).await);
-    let lost = |series: &&Series| comes_from(route, "decode", series);
-    assert!(healthy.keys().any(|series| lost(&series)), "{route:?} shows nothing");
-    for Fault { name, behaviour, reason } in FAULTS {
-        let context = format!("{route:?} {name}");
-        monitor.heal();
+    let lost = |series: &&Series| comes_from(question, "decode", series);
+    assert!(healthy.keys().any(|series| lost(&series)), "{question:?} shows nothing");
+    for case in CASES.iter() {
+        // One without a reason can be read, and names are below.
+        let Some(reason) = case.reason_of(question) else { continue };
+        let context = format!("{question:?} {}", case.what);
+        monitor.gate.heal();
         // What is still in flight would be shared by the next scrape.
         monitor.idle().await;
         let before = scrape(&exporter).await;
         assert_eq!(steady(&before), healthy, "not all is back before: {context}");
-        monitor.set(route, behaviour(&monitor, route));
+        monitor.gate.spoil(question, case.fault.clone());
         let (broken, mut later) = scrape_both(&exporter).await;
 
-        let reason = reason(route);
         let mut expected = healthy.clone();
-        expected.retain(|series, _| !comes_from(route, reason, series));
+        expected.retain(|series, _| !comes_from(question, reason, series));
         let found = steady(&broken);
         let missing: Vec<_> = expected.iter().filter(|(s, v)| found.get(s) != Some(v)).collect();
         assert!(missing.is_empty(), "{context}: lost {missing:#?}");
@@ -349,7 +181,7 @@ async fn breaks_alone(route: Route) {
         let more: Vec<_> = more.filter(|shown| !of_probe(shown)).collect();
         assert!(more.is_empty(), "{context}: shows {more:#?}");
 
-        for endpoint in endpoints(route) {
+        for endpoint in question.endpoints() {
             let labels = [("endpoint", *endpoint)];
             let failures = broken.find("nats_exporter_endpoint_failure_info", &labels);
             let failures: Vec<_> = failures.map(|s| s.labels["reason"].as_str()).collect();
@@ -366,38 +198,39 @@ async fn breaks_alone(route: Route) {
         for endpoint in ["varz", "routez", "healthz_core", "jsz", "jsz_detail", "healthz"] {
             let up = broken.value("nats_exporter_endpoint_up", &[("endpoint", endpoint)]);
             // A server gets one /jsz at a time, so the detail has no turn while the plain one hangs.
-            let waits = reason == "timeout" && route == Route::Jsz && endpoint == "jsz_detail";
-            let expected = f64::from(u8::from(!waits && !endpoints(route).contains(&endpoint)));
+            let waits =
+                reason == "timeout" && question == Question::JszPlain && endpoint == "jsz_detail";
+            let expected = f64::from(u8::from(!waits && !question.endpoints().contains(&endpoint)));
             assert_eq!(up, Some(expected), "{context}: {endpoint}");
         }
-        let up = f64::from(u8::from(route != Route::Varz));
+        let up = f64::from(u8::from(question != Question::Varz));
         assert_eq!(broken.value("nats_up", &[]), Some(up), "{context}");
     }
 }
 
 #[tokio::test]
 async fn a_broken_varz_costs_only_itself() {
-    breaks_alone(Route::Varz).await;
+    breaks_alone(Question::Varz).await;
 }
 
 #[tokio::test]
 async fn a_broken_routez_costs_only_itself() {
-    breaks_alone(Route::Routez).await;
+    breaks_alone(Question::Routez).await;
 }
 
 #[tokio::test]
 async fn a_broken_healthz_costs_only_itself() {
-    breaks_alone(Route::Healthz).await;
+    breaks_alone(Question::Healthz).await;
 }
 
 #[tokio::test]
 async fn a_broken_jsz_costs_only_itself_and_what_needs_it() {
-    breaks_alone(Route::Jsz).await;
+    breaks_alone(Question::JszPlain).await;
 }
 
 #[tokio::test]
 async fn a_broken_jsz_detail_costs_only_itself() {
-    breaks_alone(Route::JszDetail).await;
+    breaks_alone(Question::JszDetail).await;
 }
 
 /// Nobody listens any more, or ever did.
@@ -406,8 +239,10 @@ async fn a_refused_connection_leaves_only_the_failure() {
     let mut monitor = Monitor::start(Model::default()).await;
     let (before, never) = (exporter(&monitor), exporter(&monitor));
     scrape(&before).await;
-    monitor.stop().await;
-    for (exporter, server) in [(before, "n1".to_owned()), (never, monitor.address().to_string())] {
+    monitor.gate.stop().await;
+    for (exporter, server) in
+        [(before, "n1".to_owned()), (never, monitor.gate.address().to_string())]
+    {
         let samples = scrape(&exporter).await;
         let found = samples.0.iter().filter(|sample| {
             !sample.name.starts_with("process_") && !sample.name.starts_with("nats_exporter_")
@@ -442,18 +277,18 @@ async fn odd_but_good_answers_lose_nothing() {
     let monitor = Monitor::start(Model::default()).await;
     let exporter = exporter(&monitor);
     let healthy = steady(&scrape(&exporter).await);
-    for route in Route::ALL {
-        for behaviour in [
-            Behaviour::GoodGzip,
-            Behaviour::GoodChunked,
-            Behaviour::Drip(Duration::ZERO),
-            changed(&monitor, route, |body| {
+    for question in Question::ALL {
+        for way in [
+            Fault::GoodGzip,
+            Fault::GoodChunked,
+            Fault::Drip(Duration::ZERO),
+            changed(&monitor, question, |body| {
                 body["zz_new"] = json!({ "deep": [1, { "deeper": null }] });
             }),
         ] {
-            monitor.heal();
-            monitor.set(route, behaviour.clone());
-            assert_eq!(steady(&scrape(&exporter).await), healthy, "{route:?} {behaviour:?}");
+            monitor.gate.heal();
+            monitor.gate.spoil(question, way.clone());
+            assert_eq!(steady(&scrape(&exporter).await), healthy, "{question:?} {way:?}");
         }
     }
 }
@@ -466,11 +301,12 @@ async fn unknown_fields_are_counted() {
         samples.value("nats_exporter_unknown_fields_total", &[("endpoint", endpoint)])
     };
     let samples = exporter.samples("/metrics").await;
-    for (route, endpoint) in [(Route::Varz, "varz"), (Route::Routez, "routez"), (Route::Jsz, "jsz")]
+    for (question, endpoint) in
+        [(Question::Varz, "varz"), (Question::Routez, "routez"), (Question::JszPlain, "jsz")]
     {
         assert_eq!(unknown(&samples, endpoint), Some(0.0), "the model has only known fields");
-        let more = changed(&monitor, route, |body| body["zz_new"] = json!({ "deep": [1] }));
-        monitor.set(route, more);
+        let more = changed(&monitor, question, |body| body["zz_new"] = json!({ "deep": [1] }));
+        monitor.gate.spoil(question, more);
         let samples = exporter.samples("/metrics").await;
         assert_eq!(unknown(&samples, endpoint), Some(1.0), "{endpoint}");
     }
@@ -493,14 +329,14 @@ async fn what_is_missing_or_null_is_not_invented() {
         "nats_jetstream_configured",
         "nats_jetstream_info",
     ];
-    for route in [Route::Varz, Route::Routez, Route::Jsz, Route::JszDetail] {
+    for question in [Question::Varz, Question::Routez, Question::JszPlain, Question::JszDetail] {
         for nulls in [false, true] {
             let monitor = Monitor::start(Model::default()).await;
             let exporter = exporter(&monitor);
             // Twice, so that the name is learned before it is gone.
             scrape(&exporter).await;
             let healthy = steady(&scrape(&exporter).await);
-            let thin = changed(&monitor, route, |body| {
+            let thin = changed(&monitor, question, |body| {
                 let fields = body.as_object_mut().unwrap();
                 fields.retain(|name, value| {
                     let keep = name == "server_id";
@@ -510,25 +346,30 @@ async fn what_is_missing_or_null_is_not_invented() {
                     keep || nulls
                 });
             });
-            monitor.set(route, thin);
+            monitor.gate.spoil(question, thin);
             let samples = scrape(&exporter).await;
-            for endpoint in endpoints(route) {
+            for endpoint in question.endpoints() {
                 let up = samples.value("nats_exporter_endpoint_up", &[("endpoint", endpoint)]);
-                assert_eq!(up, Some(1.0), "{route:?} {nulls}");
+                assert_eq!(up, Some(1.0), "{question:?} {nulls}");
             }
             for (series, value) in steady(&samples) {
                 let (name, labels) = &series;
                 // The plain form carries others, which say what they said before.
-                let mut others = Route::ALL.into_iter().filter(|other| *other != route);
+                let mut others = Question::ALL.into_iter().filter(|other| *other != question);
                 let carried = others.any(|other| comes_from(other, "decode", &series));
-                let own = comes_from(route, "decode", &series) && !(route == Route::Jsz && carried);
+                let own = comes_from(question, "decode", &series)
+                    && !(question == Question::JszPlain && carried);
                 assert!(
                     !own || said_by_absence.contains(&name.as_str()),
-                    "{route:?} {nulls}: {name} {labels:?} {value} is invented"
+                    "{question:?} {nulls}: {name} {labels:?} {value} is invented"
                 );
                 // Without its name the server has other labels.
-                if !own && route != Route::Varz {
-                    assert_eq!(healthy.get(&series), Some(&value), "{route:?} {nulls}: {series:?}");
+                if !own && question != Question::Varz {
+                    assert_eq!(
+                        healthy.get(&series),
+                        Some(&value),
+                        "{question:?} {nulls}: {series:?}"
+                    );
                 }
             }
         }
@@ -540,7 +381,7 @@ async fn what_is_missing_or_null_is_not_invented() {
 async fn streams_without_numbers_have_none() {
     let monitor = Monitor::start(Model::default()).await;
     let exporter = exporter(&monitor);
-    let thin = changed(&monitor, Route::JszDetail, |body| {
+    let thin = changed(&monitor, Question::JszDetail, |body| {
         for stream in body["account_details"][0]["stream_detail"].as_array_mut().unwrap() {
             for part in ["config", "state"] {
                 replace_leaves(&mut stream[part], &Value::Null);
@@ -552,7 +393,7 @@ async fn streams_without_numbers_have_none() {
             }
         }
     });
-    monitor.set(Route::JszDetail, thin);
+    monitor.gate.spoil(Question::JszDetail, thin);
     let samples = scrape(&exporter).await;
     let up = samples.value("nats_exporter_endpoint_up", &[("endpoint", "jsz_detail")]);
     assert_eq!(up, Some(1.0));

@@ -11,7 +11,7 @@ use nats_harness::{newest, runs};
 const LIMITS: Limits = Limits {
     announced: Duration::from_secs(5),
     base: Duration::from_secs(2),
-    persistence: Duration::from_secs(2),
+    persistence: Duration::from_secs(4),
     margin: Duration::from_millis(500),
 };
 

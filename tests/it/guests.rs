@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use nats_harness::monitor::{Fault, Question};
 use nats_harness::newest;
 
 use crate::real_server::three_servers;
 use crate::support::exporter::{Answer, Exporter};
 use crate::support::model::Model;
-use crate::support::monitor::{Behaviour, Monitor, Route};
+use crate::support::monitor::Monitor;
 use crate::support::samples::Samples;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -62,7 +63,7 @@ async fn what_is_allowed_is_asked_and_remembered_and_is_no_target() {
 #[tokio::test]
 async fn what_is_not_allowed_is_refused_with_a_reason() {
     let monitor = Monitor::start(Model::default()).await;
-    let port = monitor.address().port();
+    let port = monitor.gate.address().port();
     let local = format!("http://localhost:{port}");
     let below = format!("http://*.localhost:{port}");
     let exporter = exporter(&[&local, &below], &[]);
@@ -98,7 +99,7 @@ async fn what_is_not_allowed_is_refused_with_a_reason() {
 async fn nothing_is_allowed_by_default_and_a_target_needs_no_permission() {
     let monitor = Monitor::start(Model::default()).await;
     let exporter = Exporter::start(&[format!("first,{}", monitor.url())]);
-    let address = monitor.address().to_string();
+    let address = monitor.gate.address().to_string();
     for (target, status) in [
         ("first".to_owned(), 200),
         (address.clone(), 200),
@@ -122,7 +123,7 @@ async fn each_is_asked_with_the_credentials_of_its_own_pattern_and_of_no_other()
         Monitor::start(Model::default()).await,
         Monitor::start(Model::default()).await,
     );
-    let port = |monitor: &Monitor| monitor.address().port();
+    let port = |monitor: &Monitor| monitor.gate.address().port();
     let text = format!(
         "targets:\n  - http://user:configured@127.0.0.1:{}\n\
          probe:\n  allow:\n    - url: http://127.0.0.1:{}\n      cluster: east\n\
@@ -136,13 +137,13 @@ async fn each_is_asked_with_the_credentials_of_its_own_pattern_and_of_no_other()
     std::fs::write(&file, text).unwrap();
     let exporter = Exporter::start(&[format!("--config.file={}", file.display())]);
     // A redirect is not followed, and so takes no credentials along.
-    first.set(Route::Healthz, Behaviour::Redirect(third.url()));
-    second.set(Route::Routez, Behaviour::Redirect(format!("{}/routez", third.url())));
+    first.gate.spoil(Question::Healthz, Fault::Redirect(third.url().into()));
+    second.gate.spoil(Question::Routez, Fault::Redirect(format!("{}/routez", third.url()).into()));
     for monitor in [&first, &second] {
-        assert_eq!(probe(&exporter, &monitor.address().to_string()).await.status, 200);
+        assert_eq!(probe(&exporter, &monitor.gate.address().to_string()).await.status, 200);
     }
     assert!(third.requests().is_empty(), "{:?}", third.requests());
-    let answer = probe(&exporter, &third.address().to_string()).await;
+    let answer = probe(&exporter, &third.gate.address().to_string()).await;
     assert_eq!(answer.status, 200);
     for (monitor, expected) in [
         (&first, Some("Basic dXNlcjpjb25maWd1cmVk")),
@@ -155,7 +156,7 @@ async fn each_is_asked_with_the_credentials_of_its_own_pattern_and_of_no_other()
             assert_eq!(request.headers.get("authorization").map(String::as_str), expected);
         }
     }
-    let answer = probe(&exporter, &second.address().to_string()).await;
+    let answer = probe(&exporter, &second.gate.address().to_string()).await;
     assert!(answer.body.contains("nats_cluster=\"east\""), "{}", answer.body);
 }
 
@@ -188,12 +189,12 @@ async fn a_full_table_refuses_more_until_one_is_forgotten() {
 async fn probes_of_one_server_share_its_answers() {
     let monitor = Monitor::start(Model::default()).await;
     let exporter = exporter(&[&monitor.url()], &[]);
-    monitor.set(Route::Varz, Behaviour::Gated);
+    monitor.gate.spoil(Question::Varz, Fault::Gated);
     let url = monitor.url();
     let (first, second, ()) = tokio::join!(probe(&exporter, &url), probe(&exporter, &url), async {
-        monitor.asked(Route::Varz, 1).await;
-        monitor.open_gate();
+        monitor.asked(Question::Varz, 1).await;
+        monitor.gate.open();
     });
     assert_eq!((first.status, second.status), (200, 200));
-    assert_eq!(monitor.most_in_flight("/varz"), 1);
+    assert_eq!(monitor.gate.most_in_flight("/varz"), 1);
 }

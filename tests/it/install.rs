@@ -150,7 +150,7 @@ async fn health_is_what_the_exporter_says_of_itself() {
         let well = health(&[flag]);
         assert!(well.status.success() && well.stderr.is_empty(), "{flag} {well:?}");
     }
-    server.stop().await;
+    server.gate.stop().await;
     assert!(
         health(&[&own]).status.success(),
         "a server that is down is not the exporter's illness"

@@ -4,13 +4,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use nats_harness::monitor::{Fault, Question};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::support::exporter::{Answer, Exporter};
 use super::support::model::{Condition, Model};
-use super::support::monitor::{Behaviour, Monitor, Route};
+use super::support::monitor::Monitor;
 use super::support::samples::{Sample, Samples};
 
 const V2_9: (u64, u64, u64) = (2, 9, 10);
@@ -53,8 +54,8 @@ async fn a_hanging_jsz_leaves_the_base_tier_complete_and_in_time() {
     let healthy = exporter.samples("/metrics").await;
     assert_eq!(healthy.state("n1", "base").as_deref(), Some("ok"));
     assert_eq!(healthy.state("n1", "persistence").as_deref(), Some("ok"));
-    for route in [Route::Jsz, Route::JszDetail] {
-        monitor.set(route, Behaviour::Stall);
+    for question in [Question::JszPlain, Question::JszDetail] {
+        monitor.gate.spoil(question, Fault::Stall);
     }
     let samples = within(&exporter, "/metrics", 2).await;
     assert_eq!(series(&samples, BASE), series(&healthy, BASE));
@@ -80,7 +81,7 @@ async fn a_hanging_jsz_leaves_the_base_tier_complete_and_in_time() {
 async fn a_hanging_detail_leaves_the_plain_form() {
     let monitor = Monitor::start(Model::default()).await;
     let exporter = Exporter::start(&[monitor.url()]);
-    monitor.set(Route::JszDetail, Behaviour::Stall);
+    monitor.gate.spoil(Question::JszDetail, Fault::Stall);
     let samples = within(&exporter, "/metrics", 2).await;
     assert_eq!((up(&samples, "jsz"), up(&samples, "jsz_detail")), (Some(1.0), Some(0.0)));
     assert_eq!(samples.value("nats_jetstream_enabled", &[]), Some(1.0));
@@ -106,8 +107,8 @@ async fn a_hanging_target_leaves_the_other_nine() {
     for number in 0..10 {
         monitors.push(Monitor::start(Model::new(&format!("s{number}"), V2_15)).await);
     }
-    for route in Route::ALL {
-        monitors[4].set(route, Behaviour::Stall);
+    for question in Question::ALL {
+        monitors[4].gate.spoil(question, Fault::Stall);
     }
     let urls: Vec<_> = monitors.iter().map(Monitor::url).collect();
     let exporter = Exporter::start(&urls);
@@ -121,7 +122,7 @@ async fn a_hanging_target_leaves_the_other_nine() {
         assert_eq!(samples.value("nats_jetstream_streams", &labels), Some(2.0));
         assert_eq!(samples.find("nats_jetstream_stream_replica_messages", &labels).count(), 2);
     }
-    let address = monitors[4].address().to_string();
+    let address = monitors[4].gate.address().to_string();
     assert_eq!(samples.value("nats_up", &[("server", &address)]), Some(0.0));
     assert_eq!(samples.state(&address, "base").as_deref(), Some("down"));
     assert!(samples.reasons(&address, "base").contains("not_answering"));
@@ -132,8 +133,8 @@ async fn scrapes_at_the_same_time_share_requests_and_never_ask_jsz_twice_at_once
     const SCRAPES: usize = 20;
     let monitor = Monitor::start(Model::default()).await;
     let exporter = Exporter::start(&[monitor.url()]);
-    for route in Route::ALL {
-        monitor.set(route, Behaviour::After(Duration::from_millis(400)));
+    for question in Question::ALL {
+        monitor.gate.spoil(question, Fault::After(Duration::from_millis(400)));
     }
     for _ in 0..2 {
         let all = (0..SCRAPES).map(|_| exporter.samples("/metrics"));
@@ -142,10 +143,10 @@ async fn scrapes_at_the_same_time_share_requests_and_never_ask_jsz_twice_at_once
             assert_eq!(up(&samples, "jsz"), Some(1.0));
         }
     }
-    assert_eq!(monitor.most_in_flight("/jsz"), 1);
-    for route in Route::ALL {
-        let count = monitor.count(route);
-        assert!((1..SCRAPES).contains(&count), "{route:?} was asked {count} times");
+    assert_eq!(monitor.gate.most_in_flight("/jsz"), 1);
+    for question in Question::ALL {
+        let count = monitor.count(question);
+        assert!((1..SCRAPES).contains(&count), "{question:?} was asked {count} times");
     }
 }
 
@@ -175,14 +176,14 @@ async fn futures_of<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Outpu
 async fn a_scraper_that_goes_away_takes_no_answer_along() {
     let monitor = Monitor::start(Model::default()).await;
     let exporter = Exporter::start(&[monitor.url()]);
-    monitor.set(Route::Jsz, Behaviour::Gated);
+    monitor.gate.spoil(Question::JszPlain, Fault::Gated);
     let address = exporter.url().trim_start_matches("http://");
     let mut first = TcpStream::connect(address).await.unwrap();
     first.write_all(b"GET /metrics HTTP/1.1\r\nHost: exporter\r\n\r\n").await.unwrap();
-    monitor.asked(Route::Jsz, 1).await;
+    monitor.asked(Question::JszPlain, 1).await;
     // After this no /varz is in flight that the second scrape could share.
     exporter.samples("/metrics?tier=base").await;
-    let count = monitor.count(Route::Varz);
+    let count = monitor.count(Question::Varz);
     let second = async {
         let samples = exporter.samples("/metrics").await;
         assert_eq!(up(&samples, "jsz"), Some(1.0), "{}", exporter.log());
@@ -190,13 +191,13 @@ async fn a_scraper_that_goes_away_takes_no_answer_along() {
     };
     let leave = async {
         // So when it is asked again, the second scrape is under way.
-        monitor.asked(Route::Varz, count + 1).await;
+        monitor.asked(Question::Varz, count + 1).await;
         drop(first);
         tokio::time::sleep(Duration::from_millis(200)).await;
-        monitor.open_gate();
+        monitor.gate.open();
     };
     tokio::join!(second, leave);
-    assert_eq!(monitor.count(Route::Jsz), 1, "the second scrape took over the request");
+    assert_eq!(monitor.count(Question::JszPlain), 1, "the second scrape took over the request");
 }
 
 fn messages(samples: &Samples) -> Vec<f64> {
@@ -286,7 +287,7 @@ async fn something_new_makes_the_configuration_be_asked_for_again() {
 #[tokio::test]
 async fn configuration_that_does_not_come_costs_every_second_detail_only() {
     let monitor = Monitor::start(Model::default()).await;
-    monitor.set_target(DETAIL, Behaviour::Answer(500, String::new()));
+    monitor.gate.spoil_target(DETAIL, Fault::answer(500, ""));
     let exporter = Exporter::start(&[monitor.url()]);
     let found = [
         messages(&exporter.samples("/metrics").await).len(),
@@ -309,9 +310,9 @@ async fn accounts_come_in_pages() {
         json!({ "server_id": "ID-OF-n1", "total": total, "account_details": accounts }).to_string()
     };
     let next = |offset: usize| format!("{DETAIL}&offset={offset}");
-    monitor.set_target(DETAIL, Behaviour::Answer(200, page(0, 1024, 2500)));
-    monitor.set_target(&next(1024), Behaviour::Answer(200, page(1024, 1024, 2500)));
-    monitor.set_target(&next(2048), Behaviour::Answer(200, page(2048, 452, 2500)));
+    monitor.gate.spoil_target(DETAIL, Fault::answer(200, page(0, 1024, 2500)));
+    monitor.gate.spoil_target(&next(1024), Fault::answer(200, page(1024, 1024, 2500)));
+    monitor.gate.spoil_target(&next(2048), Fault::answer(200, page(2048, 452, 2500)));
     let exporter = Exporter::start(&["--jetstream.config-interval=0s".to_owned(), monitor.url()]);
     let samples = exporter.samples("/metrics").await;
     assert_eq!(samples.find("nats_jetstream_account_storage_used_bytes", &[]).count(), 2500);
@@ -319,13 +320,13 @@ async fn accounts_come_in_pages() {
     assert_eq!(monitor.targets("/jsz"), ["/jsz", DETAIL, &next(1024), &next(2048)]);
 
     // Accounts that went away between two pages leave fewer than were told of.
-    monitor.set_target(&next(2048), Behaviour::Answer(200, page(2048, 0, 2500)));
+    monitor.gate.spoil_target(&next(2048), Fault::answer(200, page(2048, 0, 2500)));
     let samples = exporter.samples("/metrics").await;
     assert_eq!(samples.find("nats_jetstream_account_storage_used_bytes", &[]).count(), 2048);
     assert_eq!(samples.value("nats_exporter_accounts_missing", &[]), Some(452.0));
 
     // All or nothing: a part of the accounts would look like the whole.
-    monitor.set_target(&next(1024), Behaviour::Cut);
+    monitor.gate.spoil_target(&next(1024), Fault::Cut);
     let samples = exporter.samples("/metrics").await;
     assert_eq!(samples.find("nats_jetstream_account_storage_used_bytes", &[]).count(), 0);
     assert_eq!(up(&samples, "jsz_detail"), Some(0.0));
@@ -338,19 +339,19 @@ async fn scrapes_that_come_together_share_the_detail() {
     let monitor = Monitor::start(Model::default()).await;
     let exporter = Exporter::start(&[monitor.url()]);
     exporter.samples("/metrics").await;
-    let before = monitor.count(Route::JszDetail);
-    monitor.set(Route::JszDetail, Behaviour::Gated);
+    let before = monitor.count(Question::JszDetail);
+    monitor.gate.spoil(Question::JszDetail, Fault::Gated);
     let scrapes = (0..50).map(|_| exporter.samples("/metrics"));
     let open = async {
-        while monitor.count(Route::JszDetail) == before {
+        while monitor.count(Question::JszDetail) == before {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         // Long enough for all to have arrived.
         tokio::time::sleep(Duration::from_millis(500)).await;
-        monitor.open_gate();
+        monitor.gate.open();
     };
     let (answers, ()) = tokio::join!(futures_util::future::join_all(scrapes), open);
-    assert_eq!(monitor.count(Route::JszDetail), before + 1);
+    assert_eq!(monitor.count(Question::JszDetail), before + 1);
     for samples in &answers {
         assert_eq!(messages(samples), [42.0, 42.0]);
     }
@@ -403,7 +404,7 @@ async fn detail_that_cannot_be_refreshed_is_gone() {
     ];
     let exporter = Exporter::start_with(&[monitor.url()], &variables);
     assert_eq!(messages(&exporter.samples("/metrics").await), [42.0, 42.0]);
-    monitor.set(Route::JszDetail, Behaviour::Answer(500, String::new()));
+    monitor.gate.spoil(Question::JszDetail, Fault::answer(500, ""));
     tokio::time::sleep(Duration::from_millis(150)).await;
     for _ in 0..2 {
         let samples = exporter.samples("/metrics").await;
@@ -422,7 +423,7 @@ async fn detail_that_is_late_gives_way_to_the_last_one() {
     ];
     let exporter = Exporter::start_with(&[monitor.url()], &variables);
     assert_eq!(messages(&exporter.samples("/metrics").await), [42.0, 42.0]);
-    monitor.set(Route::JszDetail, Behaviour::Stall);
+    monitor.gate.spoil(Question::JszDetail, Fault::Stall);
     tokio::time::sleep(Duration::from_millis(150)).await;
     let samples = within(&exporter, "/metrics", 2).await;
     assert_eq!(messages(&samples), [42.0, 42.0]);
@@ -435,7 +436,7 @@ async fn detail_that_is_late_gives_way_to_the_last_one() {
 async fn an_answer_that_always_comes_too_late_is_a_time_out() {
     let monitor = Monitor::start(Model::default()).await;
     let exporter = Exporter::start(&[monitor.url()]);
-    monitor.set(Route::Jsz, Behaviour::After(Duration::from_millis(2500)));
+    monitor.gate.spoil(Question::JszPlain, Fault::After(Duration::from_millis(2500)));
     let labels = [("endpoint", "jsz"), ("reason", "timeout")];
     for round in 1..=2 {
         let samples = within(&exporter, "/metrics", 2).await;
@@ -447,7 +448,7 @@ async fn an_answer_that_always_comes_too_late_is_a_time_out() {
         let taken = |s: &Samples| up(s, "varz") == Some(1.0);
         exporter.until("/metrics?tier=base", Duration::from_secs(5), taken).await;
     }
-    monitor.heal();
+    monitor.gate.heal();
     assert_eq!(up(&exporter.samples("/metrics").await, "jsz"), Some(1.0));
     let log = exporter.log();
     let lines = log.lines().filter(|line| line.contains("endpoint=jsz "));
@@ -468,7 +469,7 @@ async fn the_defaults_show_every_one_of_some_thousand_consumers() {
         consumer
     });
     stream["consumer_detail"] = many.collect();
-    monitor.set(Route::JszDetail, Behaviour::Answer(200, detail.to_string()));
+    monitor.gate.spoil(Question::JszDetail, Fault::answer(200, detail.to_string()));
     let exporter = Exporter::start(&[monitor.url()]);
     let samples = exporter.samples("/metrics").await;
     let shown = samples.find("nats_jetstream_consumer_pending_messages", &[]);
@@ -549,7 +550,7 @@ async fn a_hanging_wide_health_question_leaves_the_core_answer() {
     {
         let monitor = Monitor::start(Model::new("n1", version)).await;
         let exporter = Exporter::start(&[monitor.url()]);
-        monitor.set_target(wide, Behaviour::Stall);
+        monitor.gate.spoil_target(wide, Fault::Stall);
         let samples = within(&exporter, "/metrics", 3).await;
         assert_eq!(samples.value("nats_health_check_ok", &[("check", "core")]), Some(1.0));
         assert_eq!(up(&samples, "healthz_core"), Some(1.0));

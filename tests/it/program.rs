@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use nats_harness::monitor::{Fault, Question, Setup};
 use nats_harness::{Cluster, MonitorTls, newest};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -14,7 +15,7 @@ use tempfile::TempDir;
 use super::support::authority::Authority;
 use super::support::exporter::Exporter;
 use super::support::model::Model;
-use super::support::monitor::{Behaviour, Monitor, Route, Setup};
+use super::support::monitor::Monitor;
 use super::support::samples::Samples;
 
 /// Far longer than anything here takes, on a busy machine too.
@@ -153,8 +154,8 @@ fn it_lists_its_metrics() {
 /// A target that takes connections and says nothing.
 async fn hanging() -> Monitor {
     let monitor = Monitor::start(Model::default()).await;
-    for route in Route::ALL {
-        monitor.set(route, Behaviour::Stall);
+    for question in Question::ALL {
+        monitor.gate.spoil(question, Fault::Stall);
     }
     monitor
 }
@@ -162,7 +163,7 @@ async fn hanging() -> Monitor {
 #[tokio::test]
 async fn it_ends_when_asked_whatever_its_targets_do() {
     let mut gone = Monitor::start(Model::default()).await;
-    gone.stop().await;
+    gone.gate.stop().await;
     let hanging = hanging().await;
     for url in [gone.url(), hanging.url()] {
         let mut exporter = Exporter::start(&[&url]);
@@ -180,7 +181,7 @@ async fn it_ends_during_a_scrape() {
     let mut scraper = tokio::net::TcpStream::connect(url).await.expect("it listens");
     let request = b"GET /metrics HTTP/1.1\r\nHost: exporter\r\n\r\n";
     tokio::io::AsyncWriteExt::write_all(&mut scraper, request).await.expect("it reads");
-    monitor.asked(Route::Varz, 1).await;
+    monitor.asked(Question::Varz, 1).await;
     send(&exporter, Signal::SIGTERM);
     let status = exporter.ended(PATIENCE).await.expect("it ends");
     assert!(status.success(), "{status} {}", exporter.log());
@@ -286,11 +287,11 @@ async fn a_failing_endpoint_has_one_log_line_for_each_change() {
     let monitor = Monitor::start(Model::default()).await;
     let exporter = Exporter::start(&["--log.format=json".to_owned(), monitor.url()]);
     for _ in 0..2 {
-        monitor.set(Route::Routez, Behaviour::Answer(500, String::new()));
+        monitor.gate.spoil(Question::Routez, Fault::answer(500, ""));
         for _ in 0..5 {
             exporter.samples("/metrics").await;
         }
-        monitor.heal();
+        monitor.gate.heal();
         for _ in 0..5 {
             exporter.samples("/metrics").await;
         }
@@ -323,8 +324,8 @@ fn has_no_secret(what: &str, text: &str) {
 async fn credentials_arrive_at_the_server_and_nowhere_else() {
     let monitor = Monitor::start(Model::default()).await;
     let broken = Monitor::start(Model::new("n2", (2, 15, 1))).await;
-    for route in Route::ALL {
-        broken.set(route, Behaviour::Answer(401, String::new()));
+    for question in Question::ALL {
+        broken.gate.spoil(question, Fault::answer(401, ""));
     }
     let folder = folder();
     write(&folder, "token", "t0ken-from-file\n");
@@ -338,8 +339,8 @@ async fn credentials_arrive_at_the_server_and_nowhere_else() {
            headers: {{X-Token: {{file: token}}}}\n\
          - \"http://monitor:pa55word@{}\"\n\
          - \"http://monitor:pa55word@127.0.0.1:1\"\n",
-        monitor.address(),
-        broken.address()
+        monitor.gate.address(),
+        broken.gate.address()
     );
     let file = write(&folder, "exporter.yaml", &file);
     let exporter = Exporter::start(&with_file(&file));

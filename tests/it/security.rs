@@ -3,9 +3,11 @@
 use std::fs;
 use std::time::Duration;
 
+use nats_harness::monitor::{Fault, Question};
+
 use super::support::exporter::Exporter;
 use super::support::model::Model;
-use super::support::monitor::{Behaviour, Monitor, Route};
+use super::support::monitor::Monitor;
 use super::support::sources;
 
 const DOCUMENT: &str = "SECURITY.md";
@@ -56,10 +58,10 @@ async fn answers_of_servers_begin_no_line_of_the_log() {
         // Names that change are told, and so are answers that cannot be read, and unknown fields.
         monitor.change(|model| model.name = format!("{FORGED}2"));
         let unknown = serde_json::json!({ FORGED: 1 }).to_string();
-        monitor.set(Route::Routez, Behaviour::Answer(200, unknown));
-        monitor.set(Route::Healthz, Behaviour::Answer(500, FORGED.to_owned()));
+        monitor.gate.spoil(Question::Routez, Fault::answer(200, unknown));
+        monitor.gate.spoil(Question::Healthz, Fault::answer(500, FORGED));
         exporter.samples("/metrics").await;
-        monitor.set(Route::Varz, Behaviour::Answer(200, FORGED.to_owned()));
+        monitor.gate.spoil(Question::Varz, Fault::answer(200, FORGED));
         exporter.samples("/metrics").await;
         exporter.get("/metrics?forged=%0aforged%1b").await;
         let log = exporter.log();

@@ -5,13 +5,14 @@ mod pictures;
 
 use std::time::{Duration, Instant};
 
+use nats_harness::monitor::{Fault, Question};
 use nats_harness::workload::{Plan, Workload};
 use nats_harness::{Cluster, newest};
 
 use crate::real_server::{exporter_of, three_servers};
 use crate::support::exporter::Exporter;
 use crate::support::model::Model;
-use crate::support::monitor::{Behaviour, Monitor, Route};
+use crate::support::monitor::Monitor;
 
 /// Servers take up to 20 seconds to notice, and longer on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -119,8 +120,8 @@ async fn a_hanging_jsz_does_not_delay_the_page() {
     let monitor = Monitor::start(Model::default()).await;
     let exporter = Exporter::start(&[monitor.url()]);
     exporter.samples("/metrics").await;
-    for route in [Route::Jsz, Route::JszDetail] {
-        monitor.set(route, Behaviour::Stall);
+    for question in [Question::JszPlain, Question::JszDetail] {
+        monitor.gate.spoil(question, Fault::Stall);
     }
     let answer = exporter.get("/").await;
     assert!(answer.elapsed < Duration::from_secs(5), "took {:?}", answer.elapsed);

@@ -117,7 +117,7 @@ async fn hold_lane(
     left: &AtomicUsize,
 ) -> Vec<String> {
     let faults =
-        QUESTIONS.iter().flat_map(|question| CASES.iter().map(|case| (*question, case.fault)));
+        QUESTIONS.iter().flat_map(|question| CASES.iter().map(|case| (*question, &case.fault)));
     // Every lane starts elsewhere.
     let faults = faults.cycle().skip(lane * CASES.len() / 2);
     let mut problems = Vec::new();
@@ -127,7 +127,8 @@ async fn hold_lane(
             break;
         }
         if matches!(target.place, Place::Question(_)) {
-            target.gate.spoil(question, fault);
+            target.gate.heal();
+            target.gate.spoil(question, fault.clone());
         }
         let path = match turn % OF_ALL {
             0 => "/metrics".to_owned(),

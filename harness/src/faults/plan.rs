@@ -1,6 +1,9 @@
 //! The table of faults: where something can break, how, and which reason the exporter has to report.
 
-use crate::monitor::{Fault, Question};
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use crate::monitor::{Fault, Question, gzip};
 
 /// Something that is done to the answers to one question.
 #[derive(Debug)]
@@ -18,53 +21,66 @@ impl Case {
     #[must_use]
     pub fn reason_of(&self, question: Question) -> Option<&'static str> {
         let is_health = matches!(question, Question::Healthz | Question::HealthzWide);
-        match self.fault {
+        match &self.fault {
             // A server that is unwell says it with these, so there the body decides.
-            Fault::Status(500 | 503) if is_health => Some("decode"),
+            Fault::Answer(500 | 503, _) if is_health => Some("decode"),
             _ => self.reason,
         }
     }
 }
 
-const fn case(what: &'static str, fault: Fault, reason: &'static str) -> Case {
+/// More than the exporter reads of any answer by default.
+const TOO_MANY_BYTES: u64 = (1 << 30) + 1;
+/// What the bomb becomes.
+const BOMB_BYTES: usize = 4 << 20;
+const PAGE: &str = "<html><h1>No</h1></html>";
+
+fn case(what: &'static str, fault: Fault, reason: &'static str) -> Case {
     Case { what, fault, reason: Some(reason) }
 }
 
 /// What can be done to answers.
-pub const CASES: &[Case] = &[
-    case("stalls before the head", Fault::Stall, "timeout"),
-    case("stalls in the body", Fault::StallInBody, "timeout"),
-    case("drips, one byte a second", Fault::Drip, "timeout"),
-    case("is cut in the body", Fault::Cut, "truncated"),
-    case("closes without an answer", Fault::Close, "truncated"),
-    case("announces more than is read", Fault::Oversized, "too_large"),
-    case("sends without end", Fault::Endless, "too_large"),
-    case("is a gzip bomb", Fault::GzipBomb, "too_large"),
-    case("says it is gzip and is not", Fault::BadGzip, "decode"),
-    case("speaks no HTTP", Fault::NotHttp, "decode"),
-    case("redirects", Fault::Redirect, "status"),
-    case("answers 204", Fault::Status(204), "status"),
-    case("answers 401", Fault::Status(401), "status"),
-    case("answers 403", Fault::Status(403), "status"),
-    case("answers 404", Fault::Status(404), "status"),
-    case("answers 429", Fault::Status(429), "status"),
-    case("answers 500 with a page", Fault::Status(500), "status"),
-    case("answers 502", Fault::Status(502), "status"),
-    case("answers 503 with a page", Fault::Status(503), "status"),
-    case("is empty", Fault::Body(""), "decode"),
-    case("is HTML", Fault::Body("<!DOCTYPE html><h1>Welcome</h1>"), "decode"),
-    case("is noise", Fault::Body("\u{0}\u{1}\u{fffd}\u{7f}{[\"\\"), "decode"),
-    case("is `null`", Fault::Body("null"), "decode"),
-    case("is a list", Fault::Body("[1, 2, 3]"), "decode"),
-    case("is an empty object", Fault::Body("{}"), "decode"),
-    case("is nested a hundred thousand deep", Fault::Nested, "decode"),
-    case("is JSON without its end", Fault::CutJson, "truncated"),
-    case("is JSON with more behind", Fault::MoreBehind, "decode"),
-    case("has other types", Fault::OtherTypes, "decode"),
-    case("has negative counts", Fault::NegativeNumbers, "decode"),
-    case("has nulls everywhere", Fault::Nulls, "decode"),
-    Case { what: "has hostile names", fault: Fault::HostileNames, reason: None },
-];
+pub static CASES: LazyLock<Vec<Case>> = LazyLock::new(|| {
+    vec![
+        case("stalls before the head", Fault::Stall, "timeout"),
+        case("stalls in the body", Fault::StallInBody, "timeout"),
+        case("drips, one byte a second", Fault::Drip(Duration::from_secs(1)), "timeout"),
+        case("is cut in the body", Fault::Cut, "truncated"),
+        case("closes without an answer", Fault::Close, "truncated"),
+        case("announces more than is read", Fault::Oversized(TOO_MANY_BYTES), "too_large"),
+        case("sends without end", Fault::Endless, "too_large"),
+        case("is a gzip bomb", Fault::Gzip(gzip(&[b' '; BOMB_BYTES]).into()), "too_large"),
+        case("says it is gzip and is not", Fault::BadGzip, "decode"),
+        case("speaks no HTTP", Fault::NotHttp, "decode"),
+        case("redirects", Fault::Redirect("/varz".into()), "status"),
+        case("answers 204", Fault::answer(204, PAGE), "status"),
+        case("answers 401", Fault::answer(401, PAGE), "status"),
+        case("answers 403", Fault::answer(403, PAGE), "status"),
+        case("answers 404", Fault::answer(404, PAGE), "status"),
+        case("answers 429", Fault::answer(429, PAGE), "status"),
+        case("answers 500 with a page", Fault::answer(500, PAGE), "status"),
+        case("answers 502", Fault::answer(502, PAGE), "status"),
+        case("answers 503 with a page", Fault::answer(503, PAGE), "status"),
+        case("is empty", Fault::answer(200, ""), "decode"),
+        case("is HTML", Fault::answer(200, "<!DOCTYPE html><h1>Welcome</h1>"), "decode"),
+        case("is noise", Fault::answer(200, "\u{0}\u{1}\u{fffd}\u{7f}{[\"\\"), "decode"),
+        case(
+            "is not UTF-8",
+            Fault::Gzip(gzip(b"{\"server_id\":\"\xff\xfe\",\"status\":\"\xff\"}").into()),
+            "decode",
+        ),
+        case("is `null`", Fault::answer(200, "null"), "decode"),
+        case("is a list", Fault::answer(200, "[1, 2, 3]"), "decode"),
+        case("is an empty object", Fault::answer(200, "{}"), "decode"),
+        case("is nested a hundred thousand deep", Fault::Nested, "decode"),
+        case("is JSON without its end", Fault::CutJson, "truncated"),
+        case("is JSON with more behind", Fault::MoreBehind, "decode"),
+        case("has other types", Fault::OtherTypes, "decode"),
+        case("has negative counts", Fault::NegativeNumbers, "decode"),
+        case("has nulls everywhere", Fault::Nulls, "decode"),
+        Case { what: "has hostile names", fault: Fault::HostileNames, reason: None },
+    ]
+});
 
 /// What is asked of a server, each broken alone.
 pub const QUESTIONS: [Question; 7] = [

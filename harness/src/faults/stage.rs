@@ -48,7 +48,7 @@ impl<'s> Stage<'s> {
     pub(super) async fn spoil(&self, question: Question) -> Result<Vec<Cell>> {
         let mut cells = Vec::new();
         let mut well = self.until_well().await?;
-        for case in CASES {
+        for case in CASES.iter() {
             let (cell, well_again) = self.spoil_once(question, case, &well).await?;
             cells.push(cell);
             well = well_again;
@@ -64,7 +64,7 @@ impl<'s> Stage<'s> {
         before: &Samples,
     ) -> Result<(Cell, Samples)> {
         let reason = case.reason_of(question);
-        self.target.gate.spoil(question, case.fault);
+        self.target.gate.spoil(question, case.fault.clone());
         let (base, all) = self.scraper.scrape_both().await?;
         self.target.gate.heal();
         self.target.gate.idle().await;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use nats_harness::monitor::Question;
 use nats_harness::rules::Scale;
 use nats_harness::workload::{Flow, Plan, Workload, fill_store};
 use nats_harness::{Account, Cluster, Error, Exporter, Port, Prometheus, Watch, leave_out, newest};
@@ -14,7 +15,7 @@ use crate::broken::changed;
 use crate::support::authority::Authority;
 use crate::support::dns::NameServer;
 use crate::support::model::Model;
-use crate::support::monitor::{Monitor, Route};
+use crate::support::monitor::Monitor;
 
 /// How long a situation is looked at, at most: that alerts fire takes half a minute, and elections theirs. A busy machine takes
 /// three times as long.
@@ -209,19 +210,19 @@ async fn what_no_real_server_could_be_made_to_say(open: &Open) {
     let monitor = Monitor::start(Model::default()).await;
     let refused = |count: u64| {
         let varz =
-            changed(&monitor, Route::Varz, |varz| varz["pinned_account_fails"] = count.into());
-        monitor.set(Route::Varz, varz);
+            changed(&monitor, Question::Varz, |varz| varz["pinned_account_fails"] = count.into());
+        monitor.gate.spoil(Question::Varz, varz);
     };
     let dir = tempfile::tempdir().unwrap();
     let port = Port::any().unwrap();
     let prometheus = prometheus(dir.path(), &[format!("127.0.0.1:{}", port.number())]).await;
     refused(1);
     let _exporter = exporter(dir.path(), port, &[], vec![monitor.url()]).await;
-    let detail = changed(&monitor, Route::JszDetail, |jsz| {
+    let detail = changed(&monitor, Question::JszDetail, |jsz| {
         let lost = serde_json::json!({"msgs": [5], "bytes": 128});
         jsz["account_details"][0]["stream_detail"][0]["state"]["lost"] = lost;
     });
-    monitor.set(Route::JszDetail, detail);
+    monitor.gate.spoil(Question::JszDetail, detail);
     prometheus.until("up", 2, 1.0, PATIENCE).await.unwrap();
     refused(2);
     open.ask(&prometheus, &["Streams in trouble, lost", "Refused for their account"]).await;

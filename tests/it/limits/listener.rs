@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nats_harness::monitor::{Fault, Question};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -11,7 +12,7 @@ use tokio::time::timeout;
 use super::{OWN, PATIENCE, hits, is_hit};
 use crate::support::exporter::Exporter;
 use crate::support::model::Model;
-use crate::support::monitor::{Behaviour, Monitor, Route};
+use crate::support::monitor::Monitor;
 
 /// An exporter beside a server that does not exist.
 fn alone(variables: &[(&str, &str)]) -> Exporter {
@@ -156,13 +157,13 @@ async fn a_scrape_beyond_the_limit_is_answered_503() {
     let monitor = Monitor::start(Model::default()).await;
     let exporter =
         Exporter::start_with(&[monitor.url()], &[("NATS_EXPORTER_WEB_MAX_REQUESTS", "1")]);
-    monitor.set(Route::Varz, Behaviour::Gated);
+    monitor.gate.spoil(Question::Varz, Fault::Gated);
     let second = async {
-        monitor.asked(Route::Varz, 1).await;
+        monitor.asked(Question::Varz, 1).await;
         let answer = exporter.get(OWN).await;
         assert_eq!(answer.status, 503, "{}", answer.body);
         assert_eq!(exporter.get("/-/healthy").await.status, 200, "that is no scrape");
-        monitor.open_gate();
+        monitor.gate.open();
     };
     let (first, ()) = tokio::join!(exporter.get("/metrics"), second);
     assert_eq!(first.status, 200);
@@ -173,7 +174,7 @@ async fn a_scrape_beyond_the_limit_is_answered_503() {
 #[tokio::test]
 async fn the_end_does_not_wait_for_a_scrape_for_ever() {
     let monitor = Monitor::start(Model::default()).await;
-    monitor.set(Route::Varz, Behaviour::Stall);
+    monitor.gate.spoil(Question::Varz, Fault::Stall);
     let variables = [
         ("NATS_EXPORTER_WEB_DRAIN_TIMEOUT", "300ms"),
         ("NATS_EXPORTER_SCRAPE_TIMEOUT", "1h"),
@@ -183,7 +184,7 @@ async fn the_end_does_not_wait_for_a_scrape_for_ever() {
     let mut exporter = Exporter::start_with(&[monitor.url()], &variables);
     let mut client = connect(&exporter).await;
     client.write_all(b"GET /metrics HTTP/1.1\r\nHost: exporter\r\n\r\n").await.unwrap();
-    monitor.asked(Route::Varz, 1).await;
+    monitor.asked(Question::Varz, 1).await;
     kill(Pid::from_raw(i32::try_from(exporter.pid()).unwrap()), Signal::SIGTERM).unwrap();
     let status = exporter.ended(PATIENCE).await.expect("it ends");
     assert!(status.success(), "{status}");

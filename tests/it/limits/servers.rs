@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use nats_harness::monitor::{Fault, Question, gzip};
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -12,19 +13,8 @@ use super::{OWN, PATIENCE, hits};
 use crate::support::dns::{Mood, NameServer};
 use crate::support::exporter::Exporter;
 use crate::support::model::Model;
-use crate::support::monitor::{Behaviour, Monitor, Route, gzip};
+use crate::support::monitor::Monitor;
 use crate::support::samples::Samples;
-
-/// The names under which an endpoint is reported.
-fn endpoints(route: Route) -> &'static [&'static str] {
-    match route {
-        Route::Varz => &["varz"],
-        Route::Routez => &["routez"],
-        Route::Healthz => &["healthz", "healthz_core"],
-        Route::Jsz => &["jsz"],
-        Route::JszDetail => &["jsz_detail"],
-    }
-}
 
 fn failures(samples: &Samples) -> BTreeSet<(String, String)> {
     let found = samples.find("nats_exporter_endpoint_failure_info", &[]);
@@ -52,28 +42,28 @@ const LARGE: &str = "NATS_EXPORTER_LIMITS_BODY_BYTES";
 async fn a_bomb_costs_the_endpoint_that_sends_it() {
     let bomb = gzip(&vec![b' '; 64 << 20]);
     assert!(bomb.len() < 100_000);
-    for route in Route::ALL {
+    for question in Question::ALL {
         let monitor = Monitor::start(Model::default()).await;
         let limits = [(SMALL, "100000"), (LARGE, "200000")];
         let exporter = Exporter::start_with(&[monitor.url()], &limits);
         let healthy = exporter.samples("/metrics").await;
         assert_eq!(failures(&healthy), BTreeSet::new());
-        for (count, behaviour) in
-            [Behaviour::Gzip(bomb.clone()), Behaviour::Oversized(1 << 40), Behaviour::Endless]
+        for (count, fault) in
+            [Fault::Gzip(bomb.clone().into()), Fault::Oversized(1 << 40), Fault::Endless]
                 .into_iter()
                 .enumerate()
         {
-            monitor.set(route, behaviour);
+            monitor.gate.spoil(question, fault);
             let samples = exporter.samples("/metrics").await;
             let expected =
-                endpoints(route).iter().map(|e| ((*e).to_owned(), "too_large".to_owned()));
-            assert_eq!(failures(&samples), expected.collect(), "{route:?}");
-            for endpoint in endpoints(route) {
+                question.endpoints().iter().map(|e| ((*e).to_owned(), "too_large".to_owned()));
+            assert_eq!(failures(&samples), expected.collect(), "{question:?}");
+            for endpoint in question.endpoints() {
                 let counted = errors(&samples, endpoint, "too_large");
                 assert!(counted >= Some(count as f64 + 1.0), "{endpoint}: {counted:?}");
             }
-            if matches!(route, Route::Jsz | Route::JszDetail) {
-                assert_eq!(base(&samples), base(&healthy), "{route:?}");
+            if matches!(question, Question::JszPlain | Question::JszDetail) {
+                assert_eq!(base(&samples), base(&healthy), "{question:?}");
                 assert_eq!(samples.state("n1", "base").as_deref(), Some("ok"));
             }
         }
@@ -88,10 +78,10 @@ async fn the_detail_has_a_limit_of_its_own() {
     let exporter = Exporter::start_with(&[monitor.url()], &limits);
     let padded = |target: &str| {
         let body = monitor.says(target).1;
-        Behaviour::Answer(200, body + &" ".repeat(150_000))
+        Fault::answer(200, body + &" ".repeat(150_000))
     };
-    monitor.set(Route::JszDetail, padded("/jsz?consumers=true&config=true&limit=1024"));
-    monitor.set(Route::Jsz, padded("/jsz"));
+    monitor.gate.spoil(Question::JszDetail, padded("/jsz?consumers=true&config=true&limit=1024"));
+    monitor.gate.spoil(Question::JszPlain, padded("/jsz"));
     let samples = exporter.samples("/metrics").await;
     assert_eq!(failures(&samples), [("jsz".to_owned(), "too_large".to_owned())].into());
     assert_eq!(samples.find("nats_jetstream_stream_messages", &[]).count(), 2);
@@ -166,16 +156,16 @@ async fn a_connection_has_its_time() {
 async fn each_tier_has_its_time_for_heads_and_bodies() {
     const BASE: &str = "NATS_EXPORTER_SCRAPE_BASE_TIMEOUT";
     const PERSISTENCE: &str = "NATS_EXPORTER_SCRAPE_PERSISTENCE_TIMEOUT";
-    for (route, low) in [(Route::Routez, BASE), (Route::JszDetail, PERSISTENCE)] {
-        for behaviour in [Behaviour::Stall, Behaviour::StallInBody] {
+    for (question, low) in [(Question::Routez, BASE), (Question::JszDetail, PERSISTENCE)] {
+        for fault in [Fault::Stall, Fault::StallInBody] {
             let monitor = Monitor::start(Model::default()).await;
             let high = if low == BASE { PERSISTENCE } else { BASE };
             let variables = [("NATS_EXPORTER_SCRAPE_TIMEOUT", "1h"), (low, "2s"), (high, "1h")];
             let exporter = Exporter::start_with(&[monitor.url()], &variables);
-            monitor.set(route, behaviour);
+            monitor.gate.spoil(question, fault);
             let scrape = timeout(PATIENCE, exporter.samples("/metrics"));
             let samples = scrape.await.expect("it has an end");
-            let [endpoint] = endpoints(route) else { panic!("one endpoint") };
+            let [endpoint] = question.endpoints() else { panic!("one endpoint") };
             assert_eq!(failures(&samples), [((*endpoint).to_owned(), "timeout".to_owned())].into());
             assert!(errors(&samples, endpoint, "timeout") >= Some(1.0));
         }
@@ -185,8 +175,8 @@ async fn each_tier_has_its_time_for_heads_and_bodies() {
 #[tokio::test]
 async fn a_scrape_has_its_time() {
     let monitor = Monitor::start(Model::default()).await;
-    for route in Route::ALL {
-        monitor.set(route, Behaviour::Stall);
+    for question in Question::ALL {
+        monitor.gate.spoil(question, Fault::Stall);
     }
     let exporter =
         Exporter::start_with(&[monitor.url()], &[("NATS_EXPORTER_SCRAPE_TIMEOUT", "600ms")]);
@@ -204,8 +194,8 @@ async fn a_scrape_has_its_time() {
 #[tokio::test]
 async fn the_page_waits_as_long_as_the_base_tier_may_take() {
     let monitor = Monitor::start(Model::default()).await;
-    for route in [Route::Jsz, Route::JszDetail] {
-        monitor.set(route, Behaviour::Stall);
+    for question in [Question::JszPlain, Question::JszDetail] {
+        monitor.gate.spoil(question, Fault::Stall);
     }
     let variables = [
         ("NATS_EXPORTER_SCRAPE_TIMEOUT", "1h"),
