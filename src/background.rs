@@ -31,11 +31,16 @@ pub async fn run<T: Send + 'static>(
         // Nobody waits any more when this fails.
         let _ = sender.send(work());
     };
+    start(name, work);
+    result.await.map_err(|_| Ended)
+}
+
+/// Starts `work` on a thread of its own, named `name`. When there can be no more threads, the log says so and `work` is
+/// dropped.
+pub fn start(name: &str, work: impl FnOnce() + Send + 'static) {
     if let Err(error) = spawn(name, work) {
         tracing::error!("cannot start a thread: {error}");
-        return Err(Ended);
     }
-    result.await.map_err(|_| Ended)
 }
 
 /// Drops something large, which takes milliseconds, where nobody has to wait for it.

@@ -20,7 +20,7 @@ use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 
 use self::packed::{Packed, Packer};
@@ -67,14 +67,20 @@ impl Default for Writer {
     }
 }
 
-/// What is written of streams and consumers, for as long as a scrape waits for it.
-#[derive(Debug, Clone)]
+/// What is being written of streams and consumers, for as long as a scrape waits for it.
+#[derive(Debug)]
 struct Shared {
     assets: Weak<Assets>,
     selection: Selection,
     format: Format,
-    written: Weak<OnceCell<Arc<Written>>>,
+    waiting: Weak<Waiting>,
 }
+
+/// Where somebody waits for what is written; it comes when it is whole.
+type Waiting = watch::Receiver<Option<Arc<Written>>>;
+
+/// Where who writes puts it.
+type Wanted = watch::Sender<Option<Arc<Written>>>;
 
 /// What was written of streams and consumers.
 #[derive(Debug)]
@@ -87,7 +93,7 @@ impl Writer {
     /// The whole exposition of a scrape: texts that belong one behind the other.
     ///
     /// Streams and consumers that are not written by `deadline` are left out, as those of a server
-    /// that did not answer in time. What goes out without them does not wait for anybody.
+    /// that did not answer in time.
     ///
     /// # Errors
     /// When the thread that writes the rest ends early, which is a defect.
@@ -143,20 +149,17 @@ impl Writer {
         format: Format,
         deadline: Instant,
     ) -> Result<Arc<Written>, Failure> {
-        let shared = self.shared(scrape, format);
-        let (assets, selection) = (Arc::clone(&scrape.assets), scrape.selection.clone());
-        if assets.are_few() {
-            let write = || async { write_assets(assets, selection, format) };
-            return Ok(Arc::clone(shared.get_or_init(write).await));
+        let (waiting, wanted) = self.join(scrape, format);
+        if let Some(wanted) = wanted {
+            let (assets, selection) = (Arc::clone(&scrape.assets), scrape.selection.clone());
+            let few = assets.are_few();
+            let write = move || write_assets(assets, selection, format, wanted);
+            if few { write() } else { background::start("write", write) }
         }
-        // In a task of its own, so that it goes on for the others when one gives up.
-        let writing = tokio::spawn(async move {
-            let write = move || write_assets(assets, selection, format);
-            shared.get_or_try_init(|| background::run("write", write)).await.cloned()
-        });
-        match timeout_at(deadline, writing).await {
-            Ok(Ok(Ok(written))) => Ok(written),
-            Ok(_) => Err(Failure::new(Reason::Internal, Ended.to_string())),
+        let mut own = Waiting::clone(&waiting);
+        match timeout_at(deadline, own.wait_for(Option::is_some)).await {
+            Ok(Ok(written)) => written.clone().ok_or_else(ended_early),
+            Ok(Err(_)) => Err(ended_early()),
             Err(_) => {
                 let text = "streams and consumers were not written before the end of the scrape";
                 Err(Failure::new(Reason::Timeout, text))
@@ -164,34 +167,44 @@ impl Writer {
         }
     }
 
-    /// What others write or have written of the same, while somebody still waits for it.
-    fn shared(&self, scrape: &Scrape, format: Format) -> Arc<OnceCell<Arc<Written>>> {
+    /// A place to wait for what others write of the same; when nobody does, what is to be written goes
+    /// there.
+    fn join(&self, scrape: &Scrape, format: Format) -> (Arc<Waiting>, Option<Wanted>) {
         let mut all = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|shared| shared.written.strong_count() > 0);
+        all.retain(|shared| shared.waiting.strong_count() > 0);
         let same = |shared: &&Shared| {
             std::ptr::eq(shared.assets.as_ptr(), Arc::as_ptr(&scrape.assets))
                 && shared.selection == scrape.selection
                 && shared.format == format
         };
-        if let Some(written) = all.iter().find(same).and_then(|shared| shared.written.upgrade()) {
-            return written;
+        if let Some(waiting) = all.iter().find(same).and_then(|shared| shared.waiting.upgrade()) {
+            return (waiting, None);
         }
-        let written = Arc::new(OnceCell::new());
+        let (wanted, waiting) = watch::channel(None);
+        let waiting = Arc::new(waiting);
         all.push(Shared {
             assets: Arc::downgrade(&scrape.assets),
             selection: scrape.selection.clone(),
             format,
-            written: Arc::downgrade(&written),
+            waiting: Arc::downgrade(&waiting),
         });
-        written
+        (waiting, Some(wanted))
     }
 }
 
-fn write_assets(assets: Arc<Assets>, selection: Selection, format: Format) -> Arc<Written> {
-    let cut = Arc::new(OnceLock::new());
-    let part = Part::Assets { assets, selection, cut: Arc::clone(&cut) };
+fn ended_early() -> Failure {
+    Failure::new(Reason::Internal, Ended.to_string())
+}
+
+/// Writes streams and consumers, unless all who want them have given up before the end.
+fn write_assets(assets: Arc<Assets>, selection: Selection, format: Format, wanted: Wanted) {
+    let (wanted, cut) = (Arc::new(wanted), Arc::new(OnceLock::new()));
+    let part =
+        Part::Assets { assets, selection, wanted: Arc::clone(&wanted), cut: Arc::clone(&cut) };
     let text = Arc::new(write_part(part, format, false));
-    Arc::new(Written { text, cut: cut.get().cloned().unwrap_or_default() })
+    if let Some(cut) = cut.get().cloned() {
+        wanted.send_replace(Some(Arc::new(Written { text, cut })));
+    }
 }
 
 fn write_part(part: Part, format: Format, is_last: bool) -> Packed {
@@ -210,7 +223,14 @@ fn write_part(part: Part, format: Format, is_last: bool) -> Packed {
 #[derive(Debug)]
 enum Part {
     Servers(Arc<Scrape>),
-    Assets { assets: Arc<Assets>, selection: Selection, cut: Arc<OnceLock<Cut>> },
+    Assets {
+        assets: Arc<Assets>,
+        selection: Selection,
+        /// Writing ends when nobody waits any more: on a busy machine more and more would be written, and held, for nobody.
+        wanted: Arc<Wanted>,
+        /// What was left out, once all is written.
+        cut: Arc<OnceLock<Cut>>,
+    },
     Exporter(Arc<Scrape>),
 }
 
@@ -223,10 +243,11 @@ struct Collector {
 
 impl prometheus_client::collector::Collector for Collector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let sink = &mut Encoder { encoder, format: self.format };
+        let sink = &mut Encoder { descriptors: encoder, format: self.format, wanted: None };
         match &self.part {
             Part::Servers(scrape) => catalog::visit_servers(scrape, sink),
-            Part::Assets { assets, selection, cut } => {
+            Part::Assets { assets, selection, wanted, cut } => {
+                sink.wanted = Some(wanted);
                 let left_out = catalog::visit_assets(assets, selection, sink)?;
                 // The library asks once for each exposition.
                 let _ = cut.set(left_out);
@@ -237,12 +258,13 @@ impl prometheus_client::collector::Collector for Collector {
     }
 }
 
-struct Encoder<'e> {
-    encoder: DescriptorEncoder<'e>,
+struct Encoder<'e, 'w> {
+    descriptors: DescriptorEncoder<'e>,
     format: Format,
+    wanted: Option<&'w Wanted>,
 }
 
-impl Sink for Encoder<'_> {
+impl Sink for Encoder<'_, '_> {
     fn family(
         &mut self,
         family: &Family,
@@ -256,8 +278,11 @@ impl Sink for Encoder<'_> {
         };
         let as_counter = self.format == Format::OpenMetrics && family.kind == Kind::Counter;
         // The unit is in the name already; given here, it would be added once more.
-        let mut metric = self.encoder.encode_descriptor(name, family.help, None, kind)?;
+        let mut metric = self.descriptors.encode_descriptor(name, family.help, None, kind)?;
         for (labels, value) in samples {
+            if self.wanted.is_some_and(Wanted::is_closed) {
+                return Err(fmt::Error);
+            }
             let sample = metric.encode_family(&labels)?;
             write_value(sample, value, as_counter)?;
         }
@@ -275,6 +300,59 @@ fn write_value(mut sample: MetricEncoder<'_>, value: Value, as_counter: bool) ->
         // Counters are unsigned by their fields; a negative one could only be a mistake of ours.
         (Value::Signed(value), true) => {
             sample.encode_counter::<NoLabelSet, _, f64>(&value.unsigned_abs(), None)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::assets::Source;
+    use crate::cli::Flags;
+    use crate::config::Config;
+    use crate::detail::{Detail, Known, Reader};
+    use crate::flight::Reading;
+    use crate::snapshot::Identity;
+    use crate::tier::TierSet;
+
+    fn one_stream() -> Assets {
+        let none = std::iter::empty::<(String, String)>();
+        let config = Config::load(&Flags::default(), none).unwrap();
+        let mut reader = Reader::new(config.jetstream.clone(), Known::default());
+        let answer = r#"{"server_id":"A","account_details":[{"name":"A","stream_detail":
+            [{"name":"ORDERS","state":{"messages":7}}]}]}"#;
+        reader.push(answer.as_bytes()).unwrap();
+        reader.end_page().unwrap();
+        let (value, _): (Detail, _) = reader.finish().unwrap();
+        let identity = Identity { cluster: "C1".to_owned(), server: "n1".to_owned() };
+        let (at, started, elapsed) = (SystemTime::now(), Instant::now(), Duration::ZERO);
+        let source = Source {
+            at: 0,
+            identity,
+            own_name: Some("n1".to_owned()),
+            clustered: false,
+            detail: Arc::new(Reading { value, at, started, elapsed }),
+        };
+        Assets::new(vec![source], Arc::new(config))
+    }
+
+    #[test]
+    fn writing_ends_when_nobody_waits() {
+        for somebody_waits in [true, false] {
+            let (wanted, waiting) = watch::channel(None);
+            let waiting = Some(waiting).filter(|_| somebody_waits);
+            let cut = Arc::new(OnceLock::new());
+            let part = Part::Assets {
+                assets: Arc::new(one_stream()),
+                selection: Selection { tiers: TierSet::ALL, topics: None },
+                wanted: Arc::new(wanted),
+                cut: Arc::clone(&cut),
+            };
+            write_part(part, Format::OpenMetrics, false);
+            assert_eq!(cut.get().is_some(), somebody_waits);
+            drop(waiting);
         }
     }
 }
