@@ -17,8 +17,9 @@ use tracing::{debug, error, info, warn};
 use self::lookup::{Resolver, Service};
 use crate::config::{Config, DnsTarget, Records};
 use crate::memory::Memory;
-use crate::nats::client::{Addresses, ClientError};
+use crate::nats::client::ClientError;
 use crate::nats::endpoint::Endpoint;
+use crate::nats::names::Addresses;
 use crate::probe::Probe;
 use crate::snapshot::{Found, Snapshot};
 

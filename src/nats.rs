@@ -11,6 +11,7 @@ pub mod endpoint;
 pub mod failure;
 pub mod healthz;
 pub mod jsz;
+pub mod names;
 pub mod routez;
 pub mod split;
 pub mod time;

@@ -4,21 +4,21 @@
 
 use std::error::Error as _;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, Once, PoisonError};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use hyper::body::Bytes;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Certificate, Identity, redirect};
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
 use super::failure::{Failure, Reason};
+use super::names::{Addresses, Host};
 use crate::config::{Limits, Target, Tls};
 
 /// Asks one server.
@@ -147,18 +147,15 @@ impl Client {
             .tcp_nodelay(true)
             .pool_max_idle_per_host(4)
             .pool_idle_timeout(Duration::from_secs(90));
-        if let Some(addresses) = addresses {
-            builder = builder.dns_resolver(Arc::new(addresses.clone()));
-        }
+        builder = match addresses {
+            Some(addresses) => builder.dns_resolver(Arc::new(addresses.clone())),
+            None => builder.dns_resolver(Arc::new(Host::new(url.host_str().unwrap_or_default()))),
+        };
         if target.url.scheme() == "https" {
             builder = tls(builder, &target.name, &target.tls)?;
             if let Some(name) = &target.tls.server_name {
                 // The client checks the certificate against the host of the URL. So the URL gets
-                // the wanted name, and the name leads to the real host.
-                if addresses.is_none() {
-                    let host = target.url.host_str().unwrap_or_default().to_owned();
-                    builder = builder.dns_resolver(Arc::new(Alias { host }));
-                }
+                // the wanted name, and every name leads to the real host.
                 let is_address = name.parse::<IpAddr>().is_ok();
                 // An address would be asked instead of the target: it needs no look-up.
                 if is_address || url.set_host(Some(name)).is_err() {
@@ -343,46 +340,6 @@ fn tls(
         builder = builder.tls_danger_accept_invalid_certs(true);
     }
     Ok(builder)
-}
-
-/// Looks every name up as `host`.
-struct Alias {
-    host: String,
-}
-
-impl Resolve for Alias {
-    fn resolve(&self, _: Name) -> Resolving {
-        // Literal IPv6 addresses stand in brackets in a URL. The port is a placeholder: the
-        // client puts the URL's in.
-        let host = self.host.trim_matches(['[', ']']).to_owned();
-        Box::pin(async move {
-            let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, 0)).await?.collect();
-            Ok(Box::new(addresses.into_iter()) as Addrs)
-        })
-    }
-}
-
-/// The addresses of one host, which somebody else looks up and puts in: a request never waits for it.
-#[derive(Debug, Clone, Default)]
-pub struct Addresses(Arc<Mutex<Vec<IpAddr>>>);
-
-impl Addresses {
-    /// Puts in the newest ones.
-    pub fn set(&self, addresses: Vec<IpAddr>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = addresses;
-    }
-}
-
-impl Resolve for Addresses {
-    fn resolve(&self, name: Name) -> Resolving {
-        let addresses = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Box::pin(async move {
-            if addresses.is_empty() {
-                return Err(format!("{} has no address in DNS", name.as_str()).into());
-            }
-            Ok(Box::new(addresses.into_iter().map(|ip| SocketAddr::from((ip, 0)))) as Addrs)
-        })
-    }
 }
 
 /// Names the reason why a request got no answer.
