@@ -65,12 +65,14 @@ pub(super) fn merge(
 
 /// The library takes `key[7]` for a place in a list, and makes the list as long as that says.
 fn refuse_places(path: &Path, entries: &Map<String, Value>) -> Result<(), ConfigError> {
-    let is_place = |key: &&String| key.contains('[');
+    let mut places: Vec<&String> = entries.keys().filter(|key| key.contains('[')).collect();
+    // The order of the raw table is random; messages should not be.
+    places.sort();
     let problem = |key: &String| Problem {
         place: Place { origin: path.display().to_string(), key: key.clone(), target: None },
         reason: "unknown key; no key has a bracket".to_owned(),
     };
-    let problems: Vec<Problem> = entries.keys().filter(is_place).map(problem).collect();
+    let problems: Vec<Problem> = places.into_iter().map(problem).collect();
     if problems.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(problems)) }
 }
 

@@ -50,6 +50,8 @@ impl Scraper {
         let http = reqwest::Client::builder()
             .no_proxy()
             .timeout(limits.announced + PATIENCE)
+            // One that is kept for longer would count as something that the exporter has left behind.
+            .pool_idle_timeout(Duration::from_secs(3))
             .build()
             .map_err(Error::client("make an HTTP client"))?;
         Ok(Self { exporter, http, limits })
