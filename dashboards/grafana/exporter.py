@@ -293,7 +293,7 @@ def _complete(board):
         ),
     )
     board.line(
-        6,
+        7,
         table(
             "Names in DNS", 16,
             about(
@@ -301,16 +301,17 @@ def _complete(board):
                 good="every look-up has an answer. Servers that are gone are asked on for discovery.grace.",
                 alerts=["NatsExporterDiscoveryFailing"],
             ),
-            Label("instance", "Exporter"),
+            Label("instance", "Exporter", width=150),
             Label("target", "Target"),
             Value("lookup", "Last look-up", _by_name("nats_exporter_discovery_last_lookup_successful"), "none",
-                  {1: ("answered", GREEN), 0: ("FAILED", ORANGE)}),
+                  {1: ("answered", GREEN), 0: ("FAILED", ORANGE)}, width=110),
             Value("answer", "Last answer",
                   f"1000 * {_by_name('nats_exporter_discovery_last_success_timestamp_seconds')}", "dateTimeFromNow",
-                  missing="never"),
-            Value("servers", "Servers", _by_name("nats_exporter_discovery_servers"), "short"),
-            Value("gone", "Gone", _by_name("nats_exporter_discovery_servers_gone"), "short"),
-            Value("passed", "IPv6 passed over", _by_name("nats_exporter_discovery_addresses_passed_over"), "short"),
+                  missing="never", width=140),
+            Value("servers", "Servers", _by_name("nats_exporter_discovery_servers"), "short", width=80),
+            Value("gone", "Gone", _by_name("nats_exporter_discovery_servers_gone"), "short", width=70),
+            Value("passed", "IPv6 passed over", _by_name("nats_exporter_discovery_addresses_passed_over"), "short",
+                  width=110),
             sort=[("Target", False)], missing="no target is a name in DNS",
         ),
         series(
@@ -333,7 +334,7 @@ def _complete(board):
 
 
 def _by_name(metric):
-    return f"max by (job, instance, target) ({metric}<exporter>)"
+    return f"max by (instance, target) ({metric}<exporter>)"
 
 
 def _scrapes(board):

@@ -110,12 +110,13 @@ async fn scrape(exporter: &Exporter) -> Samples {
     exporter.samples("/metrics").await
 }
 
-/// Scrapes in both formats, which have to say the same.
+/// Scrapes in both formats at once, which have to say the same.
 async fn scrape_both(exporter: &Exporter) -> (Samples, Samples) {
-    let classic = exporter.get("/metrics").await;
+    let headers = [OPENMETRICS];
+    let open = exporter.get_with("/metrics", &headers);
+    let (classic, open) = tokio::join!(exporter.get("/metrics"), open);
     assert_eq!(classic.status, 200, "{}", classic.body);
     assert!(!classic.body.ends_with("# EOF\n"));
-    let open = exporter.get_with("/metrics", &[OPENMETRICS]).await;
     assert_eq!(open.status, 200, "{}", open.body);
     assert!(open.content_type.starts_with("application/openmetrics-text"), "{open:?}");
     assert!(open.body.ends_with("# EOF\n"));
@@ -427,8 +428,8 @@ fn hostile_names() -> Vec<String> {
         "{a=\"b\",}".to_owned(),
         "żółć 日本語 🦀 e\u{301} \u{202e}".to_owned(),
         "\u{0}\u{1}\u{7f}\u{85}\u{2028}\t".to_owned(),
-        "-".repeat(64 << 10),
-        "\"\\\n".repeat(20_000),
+        "-".repeat(4 << 10),
+        "\"\\\n".repeat(2_000),
     ]
 }
 

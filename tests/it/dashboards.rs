@@ -26,6 +26,10 @@ const PANELS: [&str; 5] = ["stat", "gauge", "timeseries", "state-timeline", "tab
 /// A variable of the dashboard, those of Grafana left out.
 static VARIABLE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\$\{?([a-z]\w*)").unwrap());
 
+/// A variable, those of Grafana included: `${name}`, `${name:format}` or `$name`.
+static ANY_VARIABLE: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"\$\{\w+(:\w+)?\}|\$\w+").unwrap());
+
 /// A link of a panel or a cell to a dashboard, in two parts.
 static LINK: LazyLock<Regex> = LazyLock::new(|| Regex::new(r#""/d/([\w-]+)\?([^"]*)""#).unwrap());
 
@@ -69,9 +73,7 @@ impl Query {
     fn with(&self, value: &str) -> String {
         let times = [("$__rate_interval", "20s"), ("$__interval", "5s"), ("$__range", "5m")];
         let expr = times.iter().fold(self.expr.clone(), |e, (name, time)| e.replace(name, time));
-        // `${name}`, `${name:format}` or `$name`.
-        let variable = Regex::new(r"\$\{\w+(:\w+)?\}|\$\w+").unwrap();
-        variable.replace_all(&expr, regex::NoExpand(value)).into_owned()
+        ANY_VARIABLE.replace_all(&expr, regex::NoExpand(value)).into_owned()
     }
 }
 
@@ -385,6 +387,30 @@ fn legends_use_labels_that_are_there() {
             }
         }
     }
+}
+
+/// A label that no column is named after would be a column all the same, behind the others.
+#[test]
+fn tables_have_no_column_without_a_title() {
+    let known = known();
+    let mut tables = 0;
+    for (place, panel) in panels(&dashboards()) {
+        let organized = list(panel, "transformations").find(|step| step["id"] == "organize");
+        let Some(organized) = organized.filter(|_| panel["type"] == "table") else { continue };
+        tables += 1;
+        let named = |label: &String| {
+            ["renameByName", "excludeByName"]
+                .iter()
+                .any(|o| !organized["options"][o][label].is_null())
+        };
+        for target in list(panel, "targets") {
+            let query = Query { place: place.clone(), expr: text(target, "expr").to_owned() };
+            let labels = promql::labels(&promql::parse(&query.with(".*")), &known);
+            let bare: Vec<_> = labels.iter().filter(|label| !named(label)).collect();
+            assert!(bare.is_empty(), "{place}: {bare:?}");
+        }
+    }
+    assert!(tables > 10, "{tables}");
 }
 
 /// The numbers in the expressions of an alert, products multiplied.
