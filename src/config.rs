@@ -16,7 +16,6 @@ mod secret;
 mod target;
 mod web_file;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -354,7 +353,7 @@ pub struct Target {
     /// Basic authentication.
     pub basic_auth: Option<BasicAuth>,
     /// Headers sent with every request.
-    pub headers: HashMap<HeaderName, SecretString>,
+    pub headers: Vec<(HeaderName, SecretString)>,
 }
 
 impl Target {

@@ -195,6 +195,10 @@ fn parse(text: &str) -> Result<(Pattern, Url), Reason> {
         return Err("a pattern has no credentials; write a section with basic_auth".to_owned());
     }
     let wrong = |why: &str| format!("{text:?} {why}; write one such as {EXAMPLES}");
+    // The URL type would leave some of them out.
+    if text.contains(char::is_control) {
+        return Err(wrong("has a character that no address has"));
+    }
     let (scheme, rest) = text
         .split_once("://")
         .filter(|(scheme, _)| matches!(*scheme, "http" | "https"))

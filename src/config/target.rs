@@ -1,7 +1,6 @@
 //! The list of targets: plain URLs and sections, their credentials and names. A target is a server, or
 //! a name in DNS that stands for several.
 
-use std::collections::HashMap;
 
 use config::ValueKind;
 use percent_encoding::percent_decode_str;
@@ -140,7 +139,7 @@ pub(super) struct Access {
     cluster: Option<String>,
     tls: Tls,
     basic_auth: Option<BasicAuth>,
-    headers: HashMap<HeaderName, SecretString>,
+    headers: Vec<(HeaderName, SecretString)>,
 }
 
 impl Access {
@@ -157,7 +156,7 @@ pub(super) fn access(section: &mut Section, is_plain: bool, in_url: Option<Basic
     let tls = tls(section.section("tls"), is_plain);
     let basic_auth = basic_auth(section);
     let headers = headers(section.section("headers"));
-    let authorized = headers.contains_key(&AUTHORIZATION);
+    let authorized = headers.iter().any(|(name, _)| *name == AUTHORIZATION);
     match (in_url.is_some(), basic_auth.is_some(), authorized) {
         (true, true, _) => {
             section
@@ -217,9 +216,9 @@ fn basic_auth(target: &mut Section) -> Option<BasicAuth> {
     Some(BasicAuth { username: username?, password: password? })
 }
 
-fn headers(section: Section) -> HashMap<HeaderName, SecretString> {
+fn headers(section: Section) -> Vec<(HeaderName, SecretString)> {
     let context = section.context;
-    let mut headers = HashMap::new();
+    let mut headers: Vec<(HeaderName, SecretString)> = Vec::new();
     for (name, entry) in section.into_entries() {
         let place = entry.place.clone();
         let Some(value) = header_value(context, entry) else {
@@ -235,9 +234,11 @@ fn headers(section: Section) -> HashMap<HeaderName, SecretString> {
                 place,
                 "the value cannot be sent in a header; it may hold no control characters",
             );
-        } else if headers.insert(name, value).is_some() {
+        } else if headers.iter().any(|(known, _)| *known == name) {
             context
                 .report(place, "this header is set twice, as capitals do not matter; remove one");
+        } else {
+            headers.push((name, value));
         }
     }
     headers
