@@ -195,8 +195,8 @@ fn parse(text: &str) -> Result<(Pattern, Url), Reason> {
         return Err("a pattern has no credentials; write a section with basic_auth".to_owned());
     }
     let wrong = |why: &str| format!("{text:?} {why}; write one such as {EXAMPLES}");
-    // The URL type would leave some of them out.
-    if text.contains(char::is_control) {
+    // The URL type would leave them out, begin something behind the host with them, or read them as others.
+    if text.contains(|c: char| c.is_control() || matches!(c, '\\' | '?' | '#' | '%')) {
         return Err(wrong("has a character that no address has"));
     }
     let (scheme, rest) = text
@@ -290,6 +290,21 @@ mod tests {
             ("http://[fd00:0::1]:8222", "http://[fd00::1]:8222"),
         ] {
             assert!(matches(pattern, asked), "{pattern} {asked}");
+        }
+    }
+
+    #[test]
+    fn what_is_behind_a_host_is_no_part_of_it() {
+        for pattern in [
+            "http://nats.example#:8222",
+            "http://*.nats.example?x:8222",
+            "http://*.nats.example\\:8222",
+            "http://*.nats.example\u{3}:8222",
+            "http://*.nats.ex\tample:8222",
+            "http://*.nats.ex%61mple:8222",
+            "http://nats.example:8222/metrics",
+        ] {
+            assert!(parse(pattern).is_err(), "{pattern}");
         }
     }
 

@@ -1,7 +1,6 @@
 //! The list of targets: plain URLs and sections, their credentials and names. A target is a server, or
 //! a name in DNS that stands for several.
 
-
 use config::ValueKind;
 use percent_encoding::percent_decode_str;
 use reqwest::Url;
