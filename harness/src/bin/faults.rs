@@ -59,7 +59,7 @@ async fn hold(arguments: Arguments) -> Result<bool, Error> {
     .await;
     let leak = match arguments.scrapes {
         0 => None,
-        scrapes => Some(leak::hold(&scene, scrapes / 10, scrapes).await?),
+        scrapes => Some(leak::hold(&scene, scrapes).await?),
     };
     if let Some(leak) = &leak {
         println!("{}", report::leak_lines(leak));

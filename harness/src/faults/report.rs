@@ -132,19 +132,20 @@ fn leaks(outcome: &leak::Outcome) -> String {
     let result = result(&outcome.problems.iter().collect::<Vec<_>>());
     format!(
         "\n## What is left behind\n\n\
-         {} scrapes over all faults in turn, with low time limits, of one exporter with {} targets that are at \
+         Scrapes over all faults in turn, with low time limits, of one exporter with {} targets that are at \
          fault all at once; one scrape in ten is of all of them. They took {} s. Memory, file \
-         descriptors, threads and tasks are looked at after {} scrapes and at the end, each time after the servers have \
-         closed their connections and {} s without any scrape. \
-         Memory may grow by a tenth, and nothing else at all.\n\n\
+         descriptors, threads and tasks are looked at after {} scrapes, in which each target had each fault, and {} \
+         scrapes later, each time after the servers have closed their connections and {} s without any scrape. \
+         Memory may grow by a tenth, tasks by one for each target, whose client has one while it keeps connections, and \
+         nothing else at all.\n\n\
          | after | resident memory | file descriptors | sockets | threads | tasks | as it should be |\n\
          | --- | --- | --- | --- | --- | --- | --- |\n\
          | {} scrapes | {:.1} MiB | {descriptors} | {sockets} | {threads} | {tasks} | |\n\
-         | {} scrapes | {:.1} MiB | {} | {} | {} | {} | {result} |\n",
-        outcome.scrapes,
+         | {} more | {:.1} MiB | {} | {} | {} | {} | {result} |\n",
         outcome.targets,
         outcome.took.as_secs(),
         outcome.warm_up,
+        outcome.scrapes,
         leak::QUIET.as_secs(),
         outcome.warm_up,
         megabytes(resident_bytes),
