@@ -338,7 +338,8 @@ async fn two_killed(version: &str) {
         let led = samples.value("nats_jetstream_stream_messages", &[("stream", "ORDERS")]);
         known.filter(|sample| sample.text == "1").count() == 2 && led.is_some()
     };
-    let samples = scene.exporter.until("/metrics", PATIENCE, back).await;
+    // Two servers of 2.10 were seen to be without a meta leader for more than a minute.
+    let samples = scene.exporter.until("/metrics", 4 * PATIENCE, back).await;
     assert!(back(&samples), "{}", verdicts(&samples));
     dead[1].start().await.unwrap();
     scene.recovers().await;
