@@ -202,11 +202,10 @@ fn scrape(snapshots: Vec<Snapshot>) -> Scrape {
 async fn write(scrape: Scrape, format: Format) -> String {
     let writer = Writer::default();
     let memories: Vec<_> = scrape.snapshots.iter().map(|s| Arc::clone(&s.memory)).collect();
+    let failures = || memories.iter().map(|memory| memory.history(Endpoint::JszDetail).failures);
+    let before: Vec<_> = failures().collect();
     let written = writer.write(scrape, format, Instant::now() + PATIENCE).await;
-    for memory in memories {
-        let failures = memory.history(Endpoint::JszDetail).failures;
-        assert!(failures.is_empty(), "writing streams and consumers: {failures:?}");
-    }
+    assert!(failures().eq(before), "streams and consumers were left out");
     unpacked(&written.expect("no thread panics"))
 }
 
