@@ -195,8 +195,13 @@ fn parse(text: &str) -> Result<(Pattern, Url), Reason> {
         return Err("a pattern has no credentials; write a section with basic_auth".to_owned());
     }
     let wrong = |why: &str| format!("{text:?} {why}; write one such as {EXAMPLES}");
-    // The URL type would leave them out, begin something behind the host with them, or read them as others.
-    if text.contains(|c: char| c.is_control() || matches!(c, '\\' | '?' | '#' | '%')) {
+    // The URL type would leave others out, begin something behind the host with them, or read them as something else.
+    let is_part = |c: char| match c {
+        '-' | '.' | '_' | '*' | ':' | '/' | '[' | ']' => true,
+        _ if c.is_ascii() => c.is_ascii_alphanumeric(),
+        _ => !c.is_whitespace() && !c.is_control(),
+    };
+    if !text.chars().all(is_part) {
         return Err(wrong("has a character that no address has"));
     }
     let (scheme, rest) = text
@@ -300,6 +305,7 @@ mod tests {
             "http://*.nats.example?x:8222",
             "http://*.nats.example\\:8222",
             "http://*.nats.example\u{3}:8222",
+            "http://*.nats.example :8222",
             "http://*.nats.ex\tample:8222",
             "http://*.nats.ex%61mple:8222",
             "http://nats.example:8222/metrics",
