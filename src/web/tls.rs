@@ -109,12 +109,9 @@ fn verifier(
     server: &TlsServer,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Option<Arc<dyn ClientCertVerifier>>, Unusable> {
-    let verifier: Arc<dyn ClientCertVerifier> = match &server.client_auth {
+    let (required, authorities) = match &server.client_auth {
         ClientAuth::None => return Ok(None),
-        ClientAuth::Any { required } => Arc::new(AnyCertificate {
-            required: *required,
-            algorithms: provider.signature_verification_algorithms,
-        }),
+        ClientAuth::Any { required } => (*required, None),
         ClientAuth::Verified { required, authorities } => {
             let unusable = |reason: String| Unusable {
                 key: "client_ca_file",
@@ -128,74 +125,34 @@ fn verifier(
             }
             let roots = Arc::new(roots);
             let builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider));
-            let builder = if *required { builder } else { builder.allow_unauthenticated() };
-            builder.build().map_err(|error| unusable(error.to_string()))?
+            (*required, Some(builder.build().map_err(|error| unusable(error.to_string()))?))
         }
     };
-    if server.client_allowed_sans.is_empty() {
-        return Ok(Some(verifier));
-    }
-    let allowed = server.client_allowed_sans.clone();
-    Ok(Some(Arc::new(AllowedNames { verifier, allowed })))
+    Ok(Some(Arc::new(Clients {
+        required,
+        authorities,
+        allowed: server.client_allowed_sans.clone(),
+        algorithms: provider.signature_verification_algorithms,
+    })))
 }
 
-/// Takes any certificate, as long as the client has its key.
+/// Takes a certificate of which the client has the key, if it is signed and named as it has to be.
 #[derive(Debug)]
-struct AnyCertificate {
+struct Clients {
+    /// Whether a client without a certificate is refused.
     required: bool,
+    /// Who may have signed; nothing is anybody.
+    authorities: Option<Arc<dyn ClientCertVerifier>>,
+    /// The certificate has to be for one of these names; empty is any.
+    allowed: Vec<String>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl ClientCertVerifier for AnyCertificate {
-    fn client_auth_mandatory(&self) -> bool {
-        self.required
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        Ok(ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
-}
-
-/// What another verifier takes, if it is also for one of these names.
-#[derive(Debug)]
-struct AllowedNames {
-    verifier: Arc<dyn ClientCertVerifier>,
-    allowed: Vec<String>,
-}
-
-impl AllowedNames {
+impl Clients {
     fn is_allowed(&self, certificate: &CertificateDer<'_>) -> Result<bool, Error> {
+        if self.allowed.is_empty() {
+            return Ok(true);
+        }
         let unreadable = |_| Error::InvalidCertificate(CertificateError::BadEncoding);
         let (_, certificate) =
             parse_x509_certificate(certificate).map_err(|error| unreadable(error.to_string()))?;
@@ -220,17 +177,13 @@ fn is_named(name: &GeneralName<'_>, allowed: &str) -> bool {
     }
 }
 
-impl ClientCertVerifier for AllowedNames {
-    fn offer_client_auth(&self) -> bool {
-        self.verifier.offer_client_auth()
-    }
-
+impl ClientCertVerifier for Clients {
     fn client_auth_mandatory(&self) -> bool {
-        self.verifier.client_auth_mandatory()
+        self.required
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.verifier.root_hint_subjects()
+        self.authorities.as_ref().map_or(&[], |authorities| authorities.root_hint_subjects())
     }
 
     fn verify_client_cert(
@@ -239,9 +192,11 @@ impl ClientCertVerifier for AllowedNames {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let verified = self.verifier.verify_client_cert(certificate, intermediates, now)?;
+        if let Some(authorities) = &self.authorities {
+            authorities.verify_client_cert(certificate, intermediates, now)?;
+        }
         if self.is_allowed(certificate)? {
-            Ok(verified)
+            Ok(ClientCertVerified::assertion())
         } else {
             Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
         }
@@ -253,7 +208,7 @@ impl ClientCertVerifier for AllowedNames {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.verifier.verify_tls12_signature(message, certificate, signed)
+        verify_tls12_signature(message, certificate, signed, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -262,10 +217,10 @@ impl ClientCertVerifier for AllowedNames {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.verifier.verify_tls13_signature(message, certificate, signed)
+        verify_tls13_signature(message, certificate, signed, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.verifier.supported_verify_schemes()
+        self.algorithms.supported_schemes()
     }
 }
