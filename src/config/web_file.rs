@@ -29,6 +29,9 @@ pub use self::tls::{ClientAuth, TlsServer, TlsVersion};
 /// The setting that names the file.
 const NAMED_BY: &str = "web.config_file";
 
+/// The least cost that there is.
+const CHEAPEST: u32 = 4;
+
 /// A check of a hash with this cost takes a core some twenty seconds; each step more doubles that.
 const DEAREST: u32 = 18;
 
@@ -75,6 +78,24 @@ impl WebFile {
         let context = Context::new(path.display().to_string(), directory, &environment);
         let read = file(Section::root(&context, entries));
         context.result(read)
+    }
+
+    /// The keys of what keeps strangers out, and whether this file has it.
+    #[must_use]
+    pub fn locks(&self) -> [(&'static str, bool); 4] {
+        let tls = |is_locked: fn(&TlsServer) -> bool| self.tls.as_ref().is_some_and(is_locked);
+        let verifies = |tls: &TlsServer| {
+            matches!(tls.client_auth, ClientAuth::Verified { required: true, .. })
+        };
+        [
+            ("tls_server_config", self.tls.is_some()),
+            ("tls_server_config.client_auth_type", tls(verifies)),
+            (
+                "tls_server_config.client_allowed_sans",
+                tls(|tls| !tls.client_allowed_sans.is_empty()),
+            ),
+            ("basic_auth_users", !self.users.is_empty()),
+        ]
     }
 }
 
@@ -153,6 +174,9 @@ fn hash(entry: &Entry) -> Result<String, Reason> {
         "this is not a bcrypt hash; make one with: htpasswd -nBC 10 \"\" | tr -d ':\\n'".to_owned()
     })?;
     match parts.get_cost() {
+        cost if cost < CHEAPEST => Err(format!(
+            "bcrypt has no cost of {cost}, so no password would ever be right; make a hash with one of 10"
+        )),
         cost if cost > DEAREST => Err(format!(
             "a check of a password would take a core minutes with a cost of {cost}; make a hash \
              with one of {DEAREST} or less, such as 10"

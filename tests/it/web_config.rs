@@ -133,7 +133,7 @@ fn users(passwords: &[(&str, &str)]) -> String {
 }
 
 /// Waits until `wanted` holds.
-async fn until<F: Future<Output = bool>>(mut wanted: impl FnMut() -> F, what: &str) {
+async fn until(wanted: impl AsyncFn() -> bool, what: &str) {
     let end = Instant::now() + PATIENCE;
     while !wanted().await {
         assert!(Instant::now() < end, "{what}");
@@ -315,6 +315,47 @@ async fn every_answer_has_the_headers_of_the_file_and_the_rate_is_kept() {
         *statuses.entry(answer.status).or_insert(0) += 1;
     }
     assert_eq!(statuses, BTreeMap::from([(429, 5)]));
+    let health = guarded.is_healthy();
+    assert!(health.status.success(), "who floods it would have it restarted: {health:?}");
+}
+
+#[tokio::test]
+async fn a_file_that_keeps_fewer_out_needs_a_restart() {
+    let authority = authority();
+    let allowed = "  client_allowed_sans: [a.example]\n";
+    let text = mutual(allowed) + &users(&[("alice", "right")]);
+    let guarded = Guarded::start(&authority, &text);
+    let client = showing(&authority, &authority, "a.example");
+    let current = "nats_exporter_web_config_last_reload_successful";
+    let is_current = async || {
+        let samples = guarded.samples(&client, "https", "alice:right").await;
+        samples.value(current, &[]).unwrap() == 1.0
+    };
+    // Most are beginnings of the file, as a full disk or an editor leaves them.
+    let users_at = text.find("basic_auth_users").unwrap();
+    let clients_at = text.find("  client_auth_type").unwrap();
+    let cut = [
+        ("", "web.yml: tls_server_config: "),
+        (&text[..users_at], "web.yml: basic_auth_users: "),
+        (&text[..clients_at], "web.yml: tls_server_config.client_auth_type: "),
+        (&text.replace(allowed, ""), "web.yml: tls_server_config.client_allowed_sans: "),
+    ];
+    for (cut, told) in cut {
+        guarded.rewrite(cut);
+        until(async || !is_current().await, "nobody tells").await;
+        let log = guarded.exporter.log();
+        assert!(log.contains(told) && log.contains("restart the exporter"), "{log}");
+        for (scheme, client, user) in [
+            ("http", &anybody(), "alice:right"),
+            ("https", &trusting(&authority).build().unwrap(), "alice:right"),
+            ("https", &showing(&authority, &authority, "b.example"), "alice:right"),
+        ] {
+            assert!(guarded.ask(client, scheme, "/", user).await.is_none(), "{cut}");
+        }
+        assert_eq!(guarded.ask(&client, "https", "/", "").await.unwrap().status, 401, "{cut}");
+        guarded.rewrite(&text);
+        until(is_current, "it stays broken").await;
+    }
 }
 
 #[tokio::test]

@@ -63,7 +63,10 @@ fn what_is_wrong_is_refused_and_named() {
     std::fs::rename(other_key, authority.file("other.key")).unwrap();
     let tls = |more: &str| format!("{TLS}  {more}\n");
     let secret = "$2b$10$nohash";
-    let dear = bcrypt::hash("password", COST).unwrap().replace("$04$", "$25$");
+    let of_cost = |cost: &str| {
+        let hash = bcrypt::hash("password", COST).unwrap().replace("$04$", cost);
+        format!("basic_auth_users: {{alice: \"{hash}\"}}")
+    };
     let cases = [
         ("tls_server: {}".to_owned(), "tls_server: unknown key"),
         (
@@ -123,7 +126,8 @@ fn what_is_wrong_is_refused_and_named() {
         ),
         ("basic_auth_users: [alice]".to_owned(), "is not a section"),
         (format!("basic_auth_users: {{alice: \"{secret}\"}}"), "alice: this is not a bcrypt hash"),
-        (format!("basic_auth_users: {{alice: \"{dear}\"}}"), "a cost of 25"),
+        (of_cost("$25$"), "a cost of 25"),
+        (of_cost("$03$"), "bcrypt has no cost of 3"),
         ("rate_limit: {interval: 1s}".to_owned(), "rate_limit.burst: no request would ever"),
         ("rate_limit: {interval: soon, burst: 1}".to_owned(), "is not a duration"),
         ("tls_server_config: [".to_owned(), "not valid YAML"),
