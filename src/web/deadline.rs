@@ -9,6 +9,10 @@ use tracing::debug;
 /// In this header Prometheus announces its scrape time-out, in seconds.
 pub(super) const ANNOUNCEMENT: &str = "x-prometheus-scrape-timeout-seconds";
 
+/// An announced time-out that is shorter is taken for this one. What a server does not answer within it counts as failed,
+/// for whoever scrapes, so it has to be time enough for a server that is well.
+const SHORTEST: Duration = Duration::from_millis(500);
+
 /// What the configuration says about the length of a scrape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Allowance {
@@ -33,7 +37,7 @@ impl Allowance {
     /// At most half of the announced time-out is taken off: with a time-out shorter than the
     /// margin there would be nothing left, and half a scrape beats none.
     pub(super) fn budget(self, headers: &HeaderMap) -> Budget {
-        let announced = announced(headers);
+        let announced = announced(headers).map(|announced| announced.max(SHORTEST));
         let margin = announced.map_or(self.margin, |announced| self.margin.min(announced / 2));
         let asking = announced
             .map_or(self.timeout, |announced| announced.saturating_sub(margin).min(self.timeout));
@@ -76,7 +80,8 @@ mod tests {
             (Some("60"), 20_000),
             (Some("1"), 500),
             (Some("0.6"), 300),
-            (Some("0.01"), 5),
+            (Some("0.01"), 250),
+            (Some("1e-9"), 250),
             (Some("0"), 20_000),
             (Some("-0"), 20_000),
             (Some("-3"), 20_000),
