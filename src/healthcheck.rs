@@ -90,8 +90,8 @@ pub async fn run(flags: &Flags) -> Result<(), Unhealthy> {
         let url = format!("{scheme}://{host}/-/ready");
         let found = match client.get(&url).send().await {
             Ok(answer) if answer.status().is_success() => return Ok(()),
-            // Whether it is ready is said to users only, but nobody else would ask for a password.
-            Ok(answer) if answer.status() == StatusCode::UNAUTHORIZED => return Ok(()),
+            // Whether it is ready is said to users only, and to those whose turn it is; but it runs.
+            Ok(answer) if is_turned_away(answer.status()) => return Ok(()),
             Ok(answer) => Unhealthy::Status { url, status: answer.status().as_u16() },
             Err(source) if *scheme == "https" && wants_certificate(&source) => return Ok(()),
             Err(source) => unanswered(&url, source.without_url()),
@@ -102,6 +102,11 @@ pub async fn run(flags: &Flags) -> Result<(), Unhealthy> {
         }
     }
     Err(failure)
+}
+
+/// Whether an exporter answers like this who does not say whether it is ready.
+fn is_turned_away(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS)
 }
 
 /// Whether the other side speaks TLS and ended it because we have no certificate.
