@@ -3,7 +3,7 @@
 
 mod guests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -414,24 +414,22 @@ impl Running {
     }
 }
 
-/// Asks all servers at once and keeps their order.
+/// Asks all servers at once and keeps their order. Nobody waits for them any more when this is dropped.
 async fn ask(to_ask: Vec<ToAsk>, wanted: EndpointSet, deadline: Instant) -> Vec<Snapshot> {
-    let tasks: Vec<_> = to_ask
-        .into_iter()
-        .map(|(probe, found)| {
-            tokio::spawn(
-                async move { Snapshot { found, ..probe.snapshot(wanted, deadline).await } },
-            )
-        })
-        .collect();
-    let mut snapshots = Vec::with_capacity(tasks.len());
-    for task in tasks {
-        match task.await {
-            Ok(snapshot) => snapshots.push(snapshot),
+    let mut probes = JoinSet::new();
+    for (place, (probe, found)) in to_ask.into_iter().enumerate() {
+        probes.spawn(async move {
+            (place, Snapshot { found, ..probe.snapshot(wanted, deadline).await })
+        });
+    }
+    let mut snapshots = BTreeMap::new();
+    while let Some(ended) = probes.join_next().await {
+        match ended {
+            Ok((place, snapshot)) => drop(snapshots.insert(place, snapshot)),
             Err(error) => tracing::error!("a probe ended early, which is a defect: {error}"),
         }
     }
-    snapshots
+    snapshots.into_values().collect()
 }
 
 fn now_millis() -> u64 {

@@ -57,13 +57,13 @@ impl Format {
 pub struct Writer {
     shared: Mutex<Vec<Shared>>,
     /// One for each core. More threads would not write faster, and each takes memory to compress.
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
 }
 
 impl Default for Writer {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-        Self { shared: Mutex::default(), turns: Semaphore::new(cores) }
+        Self { shared: Mutex::default(), turns: Arc::new(Semaphore::new(cores)) }
     }
 }
 
@@ -124,13 +124,14 @@ impl Writer {
         };
         let scrape = Arc::new(scrape);
         let shared = Arc::clone(&scrape);
-        let turn = self.turns.acquire().await.map_err(|_| Ended)?;
+        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| Ended)?;
         let rest = tokio::task::spawn_blocking(move || {
+            // The turn ends with the work, also when nobody waits for it any more.
+            let _turn = turn;
             let servers = write_part(Part::Servers(Arc::clone(&shared)), format, false);
             (servers, write_part(Part::Exporter(shared), format, true))
         });
         let (servers, exporter) = rest.await.map_err(|_| Ended)?;
-        drop(turn);
         let are_few = scrape.assets.are_few();
         let details = Arc::into_inner(scrape).map_or_else(Vec::new, Scrape::into_details);
         if !are_few && !details.is_empty() {

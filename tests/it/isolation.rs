@@ -200,6 +200,34 @@ async fn a_scraper_that_goes_away_takes_no_answer_along() {
     assert_eq!(monitor.count(Question::JszPlain), 1, "the second scrape took over the request");
 }
 
+/// What scrapers that leave had started would be as many as they like, and no limit would count it.
+#[tokio::test]
+async fn scrapers_that_go_away_leave_no_work_behind() {
+    const SCRAPERS: u32 = 50;
+    let monitor = Monitor::start(Model::default()).await;
+    let exporter = Exporter::start(&[monitor.url()]);
+    monitor.gate.spoil(Question::JszPlain, Fault::Gated);
+    let own = "/metrics?tier=exporter";
+    let tasks = |s: &Samples| s.value("nats_exporter_tasks", &[]).unwrap();
+    let connections = |s: &Samples| s.value("nats_exporter_connections", &[]).unwrap();
+    let before = tasks(&exporter.samples(own).await);
+    let mut scrapers = Vec::new();
+    for _ in 0..SCRAPERS {
+        let mut scraper = TcpStream::connect(exporter.address()).await.unwrap();
+        scraper.write_all(b"GET /metrics HTTP/1.1\r\nHost: exporter\r\n\r\n").await.unwrap();
+        scrapers.push(scraper);
+    }
+    // Each has its connection and what asks the server.
+    let all_ask = |s: &Samples| tasks(s) >= before + 2.0 * f64::from(SCRAPERS);
+    let during = exporter.until(own, Duration::from_secs(20), all_ask).await;
+    assert!(all_ask(&during), "{before} {}", tasks(&during));
+    drop(scrapers);
+    let after = exporter.until(own, Duration::from_secs(20), |s| connections(s) == 1.0).await;
+    // Requests that are under way go on, as many as there are endpoints.
+    assert!(tasks(&after) < before + 10.0, "{before} {}", tasks(&after));
+    monitor.gate.open();
+}
+
 fn messages(samples: &Samples) -> Vec<f64> {
     samples.find("nats_jetstream_stream_messages", &[]).map(Sample::value).collect()
 }
