@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::deadline::Allowance;
-use crate::background::{self, Ended};
+use crate::background::Ended;
 use crate::exporter::{Exporter, Refused, ScrapeRequest};
 use crate::exposition::Format;
 use crate::exposition::packed::Packed;
@@ -63,8 +63,8 @@ pub(super) trait Backend: Send + Sync + 'static {
         deadline: Instant,
     ) -> impl Future<Output = Result<Vec<Arc<Packed>>, Ended>> + Send;
 
-    /// What a person has to know of a scrape of both tiers. Fails only by a defect.
-    fn report(&self, scrape: Self::Scrape) -> impl Future<Output = Result<Report, Ended>> + Send;
+    /// What a person has to know of a scrape of both tiers; blocks.
+    fn report(&self, scrape: Self::Scrape) -> Report;
 
     /// The current settings.
     fn settings(&self) -> Settings;
@@ -103,9 +103,9 @@ impl Backend for Exporter {
         Self::write(self, scrape, format, deadline).await
     }
 
-    async fn report(&self, scrape: Scrape) -> Result<Report, Ended> {
+    fn report(&self, scrape: Scrape) -> Report {
         // All streams of all servers are gone through, and dropped.
-        background::run("report", move || Report::new(&scrape)).await
+        Report::new(&scrape)
     }
 
     fn settings(&self) -> Settings {

@@ -1,7 +1,6 @@
 //! One connection: TLS if there is to be, the version of HTTP, and what can
 //! end it besides its client.
 
-use std::convert::Infallible;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 
@@ -19,7 +18,7 @@ use tracing::debug;
 
 use super::access::Access;
 use super::body::Pieces;
-use super::listen::Stream;
+use super::listen::{Peer, Stream};
 use super::place::Place;
 use super::policy::Policy;
 use super::reply::Reply;
@@ -94,7 +93,7 @@ impl<A: Answer> Host<A> {
     pub(super) async fn attend(
         self: Arc<Self>,
         stream: Stream,
-        peer: &str,
+        peer: Peer,
         place: Arc<Place>,
         finish: watch::Receiver<()>,
     ) {
@@ -102,20 +101,21 @@ impl<A: Answer> Host<A> {
             // What has arrived in time counts, however busy the machine is.
             biased;
             () = self.serve(stream, peer, &place, finish) => {}
-            reason = place.overdue(&self.limits) => debug!(peer, reason, "connection ended"),
+            reason = place.overdue(&self.limits) => debug!(%peer, reason, "connection ended"),
         }
     }
 
     async fn serve(
         self: &Arc<Self>,
         stream: Stream,
-        peer: &str,
+        peer: Peer,
         place: &Arc<Place>,
         mut finish: watch::Receiver<()>,
     ) {
         let tls = self.tls();
         let stream = Impatient::new(stream, self.limits.stall, Arc::clone(place));
-        let requests = Requests { host: Arc::clone(self), place: Arc::clone(place) };
+        let requests =
+            Requests { host: Arc::clone(self), place: Arc::clone(place), peer, tls: tls.clone() };
         let Some(config) = &tls else {
             let connection = self.http1.serve_connection(TokioIo::new(stream), requests);
             return self.run(connection, None, peer, place, finish).await;
@@ -127,7 +127,7 @@ impl<A: Answer> Host<A> {
             _ = finish.changed() => return,
             end = handshake => match end {
                 Ok(stream) => stream,
-                Err(error) => return debug!(peer, %error, "TLS is not set up"),
+                Err(error) => return debug!(%peer, %error, "TLS is not set up"),
             },
         };
         unfinished.done();
@@ -146,7 +146,7 @@ impl<A: Answer> Host<A> {
         &self,
         connection: C,
         tls: Option<&Arc<ServerConfig>>,
-        peer: &str,
+        peer: Peer,
         place: &Place,
         mut finish: watch::Receiver<()>,
     ) where
@@ -161,17 +161,17 @@ impl<A: Answer> Host<A> {
                         if error.is_parse_too_large() {
                             place.hit(Limit::HeaderBytes);
                         }
-                        debug!(peer, %error, "connection lost");
+                        debug!(%peer, %error, "connection lost");
                     }
                     return;
                 }
                 told = finish.changed() => match told {
                     Ok(()) => connection.as_mut().graceful_shutdown(),
-                    Err(_) => return debug!(peer, "connection cut off"),
+                    Err(_) => return debug!(%peer, "connection cut off"),
                 },
                 // A client has to show itself anew where other certificates are asked for.
                 Ok(()) = policy.changed() => {
-                    if self.tls().as_ref().map(Arc::as_ptr) != tls.map(Arc::as_ptr) {
+                    if !self.is_in_force(tls) {
                         connection.as_mut().graceful_shutdown();
                     }
                 }
@@ -184,11 +184,16 @@ impl<A: Answer> Host<A> {
         self.policy.borrow().tls.as_ref().map(|tls| Arc::clone(&tls.config))
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Reply {
+    /// Whether a connection that was set up with `tls` would be set up in the same way now.
+    fn is_in_force(&self, tls: Option<&Arc<ServerConfig>>) -> bool {
+        self.tls().as_ref().map(Arc::as_ptr) == tls.map(Arc::as_ptr)
+    }
+
+    async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Reply {
         let policy = Arc::clone(&self.policy.borrow());
         // Nobody reads it, so on HTTP/1 it would be taken for the next request.
         let is_in_the_way = request.version() < Version::HTTP_2 && !request.body().is_end_stream();
-        let mut reply = match policy.admit(request.headers()).await {
+        let mut reply = match policy.admit(request.headers(), peer).await {
             Ok(()) => self.answer.answer(request).await,
             Err(refusal) => refusal,
         };
@@ -221,17 +226,29 @@ impl Drop for FailedUnlessDone<'_> {
 struct Requests<A> {
     host: Arc<Host<A>>,
     place: Arc<Place>,
+    peer: Peer,
+    /// How the connection was set up; nothing for plain HTTP.
+    tls: Option<Arc<ServerConfig>>,
 }
+
+/// TLS was set up in a way that is not in force any more. The client was asked to go, and may not want to.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection was set up in a way that would no longer do")]
+struct Outdated;
 
 impl<A: Answer> Service<Request<Incoming>> for Requests<A> {
     type Response = Response<Pieces>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+    type Error = Outdated;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Outdated>> + Send>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let (host, answering) = (Arc::clone(&self.host), self.place.begin());
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        if !self.host.is_in_force(self.tls.as_ref()) {
+            return Box::pin(std::future::ready(Err(Outdated)));
+        }
+        let (host, peer, answering) = (Arc::clone(&self.host), self.peer, self.place.begin());
+        request.extensions_mut().insert(answering.claim());
         Box::pin(async move {
-            let reply = host.answer(request).await;
+            let reply = host.answer(request, peer).await;
             Ok(reply.map(|body| body.until_sent(answering)))
         })
     }

@@ -4,12 +4,11 @@
 //! `0.0.0.0` where there is no IPv6: one default address works everywhere. Sockets
 //! can also be at a path, or come from systemd.
 
-use std::fs;
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::task::{Context, Poll};
+use std::{fmt, fs, io};
 
 use listenfd::ListenFd;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -21,6 +20,9 @@ use crate::config::{ListenAddress, Web};
 
 /// Connections that the system keeps for us until they are accepted.
 const BACKLOG: i32 = 1024;
+
+/// Bits at the end of an IPv6 address that a client may choose as it likes.
+const CLIENT_BITS: u32 = 64;
 
 /// The exporter cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +59,40 @@ pub(super) trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<C: AsyncRead + AsyncWrite + Send + Unpin> Connection for C {}
 
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Peer {
+    /// Somebody on the network.
+    Network(SocketAddr),
+    /// Somebody on this machine, through a Unix socket.
+    Local,
+}
+
+/// Whoever may be the same client as another; nothing for everybody on this machine.
+pub(super) type Origin = Option<IpAddr>;
+
+impl Peer {
+    /// The IP address, and of one of IPv6 the network: a client has that for itself.
+    pub(super) fn origin(self) -> Origin {
+        let Self::Network(address) = self else { return None };
+        Some(match address.ip().to_canonical() {
+            IpAddr::V6(address) => {
+                IpAddr::V6((address.to_bits() & (u128::MAX << CLIENT_BITS)).into())
+            }
+            v4 @ IpAddr::V4(_) => v4,
+        })
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(address) => address.fmt(f),
+            Self::Local => f.write_str("unix"),
+        }
+    }
+}
+
 /// An open listener.
 #[derive(Debug)]
 pub(super) enum Listener {
@@ -70,18 +106,18 @@ impl Listener {
     pub(super) fn poll_accept(
         &self,
         context: &mut Context<'_>,
-    ) -> Poll<io::Result<(Stream, String)>> {
+    ) -> Poll<io::Result<(Stream, Peer)>> {
         match self {
             Self::Tcp(listener) => listener.poll_accept(context).map_ok(|(stream, peer)| {
                 // Answers are written in large pieces; waiting to fill a packet only delays.
                 if let Err(error) = stream.set_nodelay(true) {
                     debug!(%peer, %error, "the connection will be slower");
                 }
-                (Box::new(stream) as Stream, peer.to_string())
+                (Box::new(stream) as Stream, Peer::Network(peer))
             }),
             Self::Unix(listener, _) => listener
                 .poll_accept(context)
-                .map_ok(|(stream, _)| (Box::new(stream) as Stream, "unix".to_owned())),
+                .map_ok(|(stream, _)| (Box::new(stream) as Stream, Peer::Local)),
         }
     }
 
@@ -222,6 +258,21 @@ fn no_ipv6(error: &io::Error) -> bool {
 mod tests {
     use super::super::tests::listening as web;
     use super::*;
+
+    #[test]
+    fn the_addresses_that_a_client_has_are_of_one_origin() {
+        let origin = |ip: &str| Peer::Network((ip.parse::<IpAddr>().unwrap(), 1).into()).origin();
+        for (one, other, same) in [
+            ("192.0.2.1", "192.0.2.1", true),
+            ("192.0.2.1", "192.0.2.2", false),
+            ("192.0.2.1", "::ffff:192.0.2.1", true),
+            ("2001:db8::1", "2001:db8::2:3", true),
+            ("2001:db8::1", "2001:db8:0:1::1", false),
+        ] {
+            assert_eq!(origin(one) == origin(other), same, "{one} {other}");
+        }
+        assert_eq!(Peer::Local.origin(), None);
+    }
 
     fn address(text: &str) -> SocketAddr {
         text.parse().unwrap()

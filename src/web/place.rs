@@ -2,8 +2,9 @@
 //!
 //! A client that sends its request slowly, or none, takes next to nothing but its place. So it has a time
 //! to use it, and when the places run out, who has waited for a request longest gives way: however many of
-//! them there are, a new connection is served at once. Only connections on which a request is being
-//! answered keep their places, and `web.max_requests` bounds those.
+//! them there are, a new connection is served at once. When none is waiting, the connection gives way whose
+//! request has been in hand longest. Only scrapes keep their places, and `web.max_requests` bounds those: a client
+//! that does not take the answer to a question that costs nothing would have its place for nothing.
 //!
 //! On HTTP/1 [`Impatient`](super::stall) sees a client that does not take its answer. It does not see a client of HTTP/2
 //! that keeps the connection alive and lets one of its streams stand still, so answers are followed here.
@@ -25,7 +26,7 @@ pub(super) struct Places {
     free: Arc<Semaphore>,
     taken: Mutex<Vec<Weak<Place>>>,
     /// Told when somebody may give way who might not before.
-    idle: Arc<Notify>,
+    displaceable: Arc<Notify>,
     meter: Arc<Meter>,
 }
 
@@ -34,7 +35,7 @@ pub(super) struct Place {
     phase: watch::Sender<Phase>,
     /// Whether the connection has streams, so that what goes over it is of no request in particular.
     is_shared: AtomicBool,
-    idle: Arc<Notify>,
+    displaceable: Arc<Notify>,
     meter: Arc<Meter>,
     _slot: OwnedSemaphorePermit,
 }
@@ -46,11 +47,27 @@ enum Phase {
     Idle(Instant),
     /// The head of a request is expected or arriving, since then.
     Head(Instant),
-    /// Requests are being answered. Since when nothing has been taken of the answer of a stream; nothing where that is not
-    /// for us to see, or there is no answer yet.
-    Busy(HashMap<u64, Option<Instant>>),
+    /// Requests are being answered.
+    Busy(HashMap<u64, InHand>),
     /// It has to give way.
     Displaced,
+}
+
+/// A request that is being answered.
+#[derive(Debug)]
+struct InHand {
+    /// Since when.
+    since: Instant,
+    /// Since when nothing has been taken of the answer of a stream; nothing where that is not for us to see, or there is
+    /// no answer yet.
+    taken: Option<Instant>,
+    keeps_place: bool,
+}
+
+impl InHand {
+    fn new() -> Self {
+        Self { since: Instant::now(), taken: None, keeps_place: false }
+    }
 }
 
 impl Places {
@@ -58,7 +75,7 @@ impl Places {
         Self {
             free: Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS))),
             taken: Mutex::default(),
-            idle: Arc::default(),
+            displaceable: Arc::default(),
             meter,
         }
     }
@@ -73,7 +90,7 @@ impl Places {
         let place = Arc::new(Place {
             phase: watch::Sender::new(Phase::Head(Instant::now())),
             is_shared: AtomicBool::new(false),
-            idle: Arc::clone(&self.idle),
+            displaceable: Arc::clone(&self.displaceable),
             meter: Arc::clone(&self.meter),
             _slot: slot,
         });
@@ -88,8 +105,8 @@ impl Places {
         let free = Arc::clone(&self.free).acquire_owned();
         let displace = async {
             while !self.displace() {
-                warn!("as many connections are open as may be, and all are in use: one waits");
-                self.idle.notified().await;
+                warn!("as many connections are open as may be, and all have a scrape: one waits");
+                self.displaceable.notified().await;
             }
             std::future::pending::<Infallible>().await
         };
@@ -100,21 +117,37 @@ impl Places {
         }
     }
 
-    /// Has the connection give way that has waited for a request longest; false when none is waiting.
+    /// Has the connection give way that needs its place least; false when all are kept.
     fn displace(&self) -> bool {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = |place: Arc<Place>| match *place.phase.borrow() {
-            Phase::Idle(since) | Phase::Head(since) => Some((since, Arc::clone(&place))),
-            Phase::Busy(_) | Phase::Displaced => None,
-        };
-        let mut waiting: Vec<_> =
-            taken.iter().filter_map(Weak::upgrade).filter_map(waiting).collect();
-        waiting.sort_unstable_by_key(|(since, _)| *since);
-        waiting.iter().any(|(_, place)| place.give_way())
+        let need = |place: Arc<Place>| Some((place.phase.borrow().need()?, Arc::clone(&place)));
+        let mut places: Vec<_> = taken.iter().filter_map(Weak::upgrade).filter_map(need).collect();
+        places.sort_unstable_by_key(|(need, _)| *need);
+        places.iter().any(|(_, place)| place.give_way())
     }
 }
 
+/// How much a connection needs its place, the least first: one that waits for a request, and one with a request in
+/// hand. Among them the one for which that has been so longest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Need {
+    Waiting(Instant),
+    InHand(Instant),
+}
+
 impl Phase {
+    /// Nothing for a connection that keeps its place, or has lost it already.
+    fn need(&self) -> Option<Need> {
+        match self {
+            Self::Idle(since) | Self::Head(since) => Some(Need::Waiting(*since)),
+            Self::Busy(requests) if requests.values().any(|request| request.keeps_place) => None,
+            Self::Busy(requests) => {
+                requests.values().map(|request| Need::InHand(request.since)).min()
+            }
+            Self::Displaced => None,
+        }
+    }
+
     /// When the connection has to end if nothing else happens, because of which limit, and in words. Nothing while a request
     /// is being answered.
     fn end(&self, limits: &Limits) -> Option<(Instant, Limit, &'static str)> {
@@ -123,9 +156,11 @@ impl Phase {
             Self::Head(since) => {
                 Some((*since + limits.head, Limit::HeaderTimeout, "the request does not come"))
             }
-            Self::Busy(requests) => requests.values().flatten().min().map(|taken| {
-                (*taken + limits.stall, Limit::StallTimeout, "an answer is not taken")
-            }),
+            Self::Busy(requests) => {
+                requests.values().filter_map(|r| r.taken).min().map(|taken| {
+                    (taken + limits.stall, Limit::StallTimeout, "an answer is not taken")
+                })
+            }
             Self::Displaced => None,
         }
     }
@@ -186,10 +221,12 @@ impl Place {
         let mut request = 0;
         self.phase.send_if_modified(|phase| {
             match phase {
-                Phase::Idle(_) | Phase::Head(_) => *phase = Phase::Busy([(request, None)].into()),
+                Phase::Idle(_) | Phase::Head(_) => {
+                    *phase = Phase::Busy([(request, InHand::new())].into());
+                }
                 Phase::Busy(requests) => {
                     request = requests.keys().max().map_or(0, |last| last + 1);
-                    requests.insert(request, None);
+                    requests.insert(request, InHand::new());
                 }
                 Phase::Displaced => {}
             }
@@ -198,14 +235,22 @@ impl Place {
         Answering { request, place: Arc::clone(self) }
     }
 
-    /// Whether it does: a request may just have come.
+    /// Changes what is known of a request that is being answered; `change` says whether that is to be told.
+    fn change(&self, request: u64, change: impl FnOnce(&mut InHand) -> bool) {
+        self.phase.send_if_modified(|phase| match phase {
+            Phase::Busy(requests) => requests.get_mut(&request).is_some_and(change),
+            _ => false,
+        });
+    }
+
+    /// Whether it does: a scrape may just have begun.
     fn give_way(&self) -> bool {
         self.phase.send_if_modified(|phase| {
-            let is_waiting = matches!(phase, Phase::Idle(_) | Phase::Head(_));
-            if is_waiting {
+            let may = phase.need().is_some();
+            if may {
                 *phase = Phase::Displaced;
             }
-            is_waiting
+            may
         })
     }
 
@@ -246,24 +291,44 @@ pub(super) struct Answering {
 }
 
 impl Answering {
+    /// What has the connection keep its place while this request is being answered.
+    pub(super) fn claim(&self) -> Claim {
+        Claim { request: self.request, place: Arc::clone(&self.place) }
+    }
+
     /// Notes that the client has room for more of the answer.
     pub(super) fn taken(&self) {
         if !self.place.is_shared() {
             return;
         }
-        self.place.phase.send_if_modified(|phase| match phase {
+        self.place.change(self.request, |request| {
             // Only the first time is waited for; the later ones move an end that is looked at when it comes.
-            Phase::Busy(requests) => {
-                requests.insert(self.request, Some(Instant::now())).flatten().is_none()
-            }
-            _ => false,
+            request.taken.replace(Instant::now()).is_none()
+        });
+    }
+}
+
+/// Travels with a request to where it turns out to be a scrape.
+#[derive(Clone)]
+pub(super) struct Claim {
+    request: u64,
+    place: Arc<Place>,
+}
+
+impl Claim {
+    /// Has the connection keep its place until the request is answered.
+    pub(super) fn keep_place(&self) {
+        self.place.change(self.request, |request| {
+            request.keeps_place = true;
+            // Nobody waits for this.
+            false
         });
     }
 }
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        let is_idle = self.place.phase.send_if_modified(|phase| {
+        self.place.phase.send_if_modified(|phase| {
             if let Phase::Busy(requests) = phase {
                 requests.remove(&self.request);
                 if requests.is_empty() {
@@ -272,8 +337,8 @@ impl Drop for Answering {
             }
             matches!(phase, Phase::Idle(_))
         });
-        if is_idle {
-            self.place.idle.notify_one();
+        if self.place.phase.borrow().need().is_some() {
+            self.place.displaceable.notify_one();
         }
     }
 }

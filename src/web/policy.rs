@@ -9,6 +9,7 @@ use hyper::header::{
 };
 use hyper::{HeaderMap, StatusCode};
 
+use super::listen::Peer;
 use super::rate::Bucket;
 use super::reply::{self, Reply};
 use super::tls::{Tls, Unusable};
@@ -49,8 +50,8 @@ impl Policy {
         Ok(Self { tls, users, rate, counts: Arc::clone(counts), file: Some(file) })
     }
 
-    /// Whether a request with these headers is answered; if not, how it is turned away.
-    pub(super) async fn admit(&self, headers: &HeaderMap) -> Result<(), Reply> {
+    /// Whether a request of `peer` with these headers is answered; if not, how it is turned away.
+    pub(super) async fn admit(&self, headers: &HeaderMap, peer: Peer) -> Result<(), Reply> {
         if self.rate.as_ref().is_some_and(|bucket| !bucket.take()) {
             self.counts.rate_limited.add();
             return Err(later(
@@ -61,7 +62,7 @@ impl Policy {
         let Some(users) = &self.users else {
             return Ok(());
         };
-        match users.judge(headers).await {
+        match users.judge(headers, peer.origin()).await {
             Verdict::Right => Ok(()),
             Verdict::Wrong => {
                 self.counts.unauthorized.add();

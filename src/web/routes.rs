@@ -16,9 +16,11 @@ use super::backend::Backend;
 use super::body::Pieces;
 use super::guard::guard;
 use super::in_flight::{InFlight, Permit};
+use super::place::Claim;
 use super::query::{self, QueryError};
 use super::reply::{self, Reply};
 use super::status;
+use crate::background;
 use crate::exporter::Refused;
 use crate::limits::Limit;
 use crate::scrape::Selection;
@@ -70,12 +72,13 @@ impl Route {
 /// Answers requests.
 pub(super) struct Routes<B> {
     backend: Arc<B>,
-    in_flight: InFlight,
+    scrapes: InFlight,
+    reloads: InFlight,
 }
 
 impl<B: Backend> Routes<B> {
     pub(super) fn new(backend: Arc<B>) -> Self {
-        Self { backend, in_flight: InFlight::default() }
+        Self { backend, scrapes: InFlight::default(), reloads: InFlight::default() }
     }
 
     /// Answers one request, whatever happens on the way. The body of the request is not read, and one that is
@@ -130,18 +133,21 @@ impl<B: Backend> Routes<B> {
         }
     }
 
-    /// A permit for one more scrape, unless there are as many as may be, which is counted.
-    fn enter(&self, limit: usize) -> Option<Permit> {
-        let permit = self.in_flight.enter(limit);
-        if permit.is_none() {
-            self.backend.hit(Limit::Requests);
+    /// A permit for one more scrape, which keeps the place of its connection, unless there are as many as may be. That
+    /// is counted.
+    fn enter(&self, head: &Parts, limit: usize) -> Option<Permit> {
+        let permit = self.scrapes.enter(limit);
+        match head.extensions.get::<Claim>() {
+            _ if permit.is_none() => self.backend.hit(Limit::Requests),
+            Some(claim) => claim.keep_place(),
+            None => {}
         }
         permit
     }
 
     async fn page(&self, head: &Parts, query: &str, arrived: Instant) -> Reply {
         let settings = self.backend.settings();
-        let Some(_permit) = self.enter(settings.max_requests) else {
+        let Some(permit) = self.enter(head, settings.max_requests) else {
             return too_many(settings.max_requests);
         };
         let both = Selection {
@@ -155,7 +161,13 @@ impl<B: Backend> Routes<B> {
             Ok(scrape) => scrape,
             Err(refused) => return broken(head, &refused.to_string()),
         };
-        match self.backend.report(scrape).await {
+        let backend = Arc::clone(&self.backend);
+        let work = move || {
+            // The thread goes on when the client leaves, and is one of those that are counted until then.
+            let _permit = permit;
+            backend.report(scrape)
+        };
+        match background::run("report", work).await {
             Ok(report) => {
                 let holds = query == status::HOLD;
                 let page = status::page(&report, &self.backend.targets(), holds);
@@ -173,7 +185,7 @@ impl<B: Backend> Routes<B> {
         arrived: Instant,
     ) -> Reply {
         let settings = self.backend.settings();
-        let Some(permit) = self.enter(settings.max_requests) else {
+        let Some(permit) = self.enter(head, settings.max_requests) else {
             return too_many(settings.max_requests);
         };
         let budget = settings.allowance.budget(&head.headers);
@@ -223,8 +235,16 @@ impl<B: Backend> Routes<B> {
                 "Reloading over HTTP is off; start the exporter with --web.enable-lifecycle.",
             );
         }
+        // Threads that wait for each other would take the place of those that write answers.
+        let Some(permit) = self.reloads.enter(1) else {
+            return later("The configuration is being reloaded.".to_owned());
+        };
         let backend = Arc::clone(&self.backend);
-        match task::spawn_blocking(move || backend.reload()).await {
+        let work = move || {
+            let _permit = permit;
+            backend.reload()
+        };
+        match task::spawn_blocking(work).await {
             Ok(Ok(())) => reply::text(StatusCode::OK, "The configuration is reloaded."),
             Ok(Err(error)) => reply::text(
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -257,10 +277,11 @@ fn refuse(refused: &Refused) -> Reply {
 }
 
 fn too_many(limit: usize) -> Reply {
-    let mut reply = reply::text(
-        StatusCode::SERVICE_UNAVAILABLE,
-        format!("{limit} scrapes are under way, which is as many as --web.max-requests allows."),
-    );
+    later(format!("{limit} scrapes are under way, which is as many as --web.max-requests allows."))
+}
+
+fn later(sentence: String) -> Reply {
+    let mut reply = reply::text(StatusCode::SERVICE_UNAVAILABLE, sentence);
     reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     reply
 }

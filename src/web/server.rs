@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 
 use super::access::Access;
 use super::connection::{Answer, Host};
-use super::listen::{self, BindError, Listener, Stream};
+use super::listen::{self, BindError, Listener, Peer, Stream};
 use super::place::Places;
 use crate::config::{ListenAddress, Web};
 use crate::limits::Meter;
@@ -104,20 +104,21 @@ impl Listeners {
         host: &Arc<Host<A>>,
         finish: &watch::Sender<()>,
     ) -> Infallible {
+        let mut first = 0;
         loop {
-            let (stream, peer) = self.next().await;
+            let (stream, peer) = self.next(&mut first).await;
             let place = self.places.take().await;
             let (host, finish) = (Arc::clone(host), finish.subscribe());
-            tokio::spawn(async move { host.attend(stream, &peer, place, finish).await });
+            tokio::spawn(async move { host.attend(stream, peer, place, finish).await });
         }
     }
 
-    /// The next connection from any listener. Failures are logged and waited out: whatever they
+    /// The next connection from any listener, see [`poll_sockets`](Self::poll_sockets) for the order. Failures are logged and waited out: whatever they
     /// are, listening no longer would be worse.
-    async fn next(&self) -> (Stream, String) {
+    pub(super) async fn next(&self, first: &mut usize) -> (Stream, Peer) {
         let mut failing = false;
         loop {
-            match self.poll_sockets().await {
+            match self.poll_sockets(first).await {
                 Ok(accepted) => return accepted,
                 Err(error) if is_of_the_client(&error) => {
                     debug!(%error, "a client left before its connection was accepted");
@@ -132,10 +133,18 @@ impl Listeners {
         }
     }
 
-    async fn poll_sockets(&self) -> io::Result<(Stream, String)> {
+    /// Asks each listener, beginning with number `first`. The one behind the one that had a connection is the next first:
+    /// however many come to one of them, the others have their turn.
+    async fn poll_sockets(&self, first: &mut usize) -> io::Result<(Stream, Peer)> {
+        let count = self.sockets.len();
         poll_fn(|context| {
-            let mut polls = self.sockets.iter().map(|listener| listener.poll_accept(context));
-            polls.find(Poll::is_ready).unwrap_or(Poll::Pending)
+            for place in (*first..*first + count).map(|place| place % count) {
+                if let Poll::Ready(accepted) = self.sockets[place].poll_accept(context) {
+                    *first = place + 1;
+                    return Poll::Ready(accepted);
+                }
+            }
+            Poll::Pending
         })
         .await
     }

@@ -7,7 +7,8 @@
 //! that no other process has. One comparison runs at a time, on a thread that
 //! gives way, so that guessing costs the exporter little.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,6 +20,7 @@ use ring::hmac::{HMAC_SHA256, Key};
 use ring::rand::SystemRandom;
 use tokio::sync::Semaphore;
 
+use super::listen::Origin;
 use crate::background;
 use crate::listener::Listener;
 
@@ -27,6 +29,9 @@ const REMEMBERED: usize = 256;
 
 /// Requests that may wait for a comparison; more are sent away.
 const WAITING: usize = 64;
+
+/// Of them, those of one origin: its guesses do not keep others out, and its users may come all at once.
+const WAITING_OF_ONE: usize = WAITING / 2;
 
 /// A code under the key of this process, which says nothing to those who do not have the key.
 type Code = [u8; 32];
@@ -48,7 +53,7 @@ pub(super) struct Users {
     /// By the code of the name, so that the time of a search tells nothing of the names.
     by_name: BTreeMap<Code, User>,
     wrong: Mutex<Recent>,
-    queue: Semaphore,
+    queue: Queue,
     turn: Arc<Semaphore>,
     counts: Arc<Listener>,
 }
@@ -78,25 +83,25 @@ impl Users {
             (code(&key, &[name.as_bytes()]), User { hash: hash.clone(), right: Mutex::default() })
         };
         let by_name = hashes.iter().map(user).collect();
-        let (queue, turn) = (Semaphore::new(WAITING), Arc::new(Semaphore::new(1)));
-        Self { key, by_name, wrong: Mutex::default(), queue, turn, counts }
+        let turn = Arc::new(Semaphore::new(1));
+        Self { key, by_name, wrong: Mutex::default(), queue: Queue::default(), turn, counts }
     }
 
-    /// Whether a request with these headers comes from a user.
-    pub(super) async fn judge(self: &Arc<Self>, headers: &HeaderMap) -> Verdict {
+    /// Whether a request from `origin` with these headers comes from a user.
+    pub(super) async fn judge(self: &Arc<Self>, headers: &HeaderMap, origin: Origin) -> Verdict {
         match credentials(headers) {
-            Some((name, password)) => self.compare(&name, password).await,
+            Some((name, password)) => self.compare(&name, password, origin).await,
             None => Verdict::Wrong,
         }
     }
 
-    async fn compare(self: &Arc<Self>, name: &[u8], password: Vec<u8>) -> Verdict {
+    async fn compare(self: &Arc<Self>, name: &[u8], password: Vec<u8>, origin: Origin) -> Verdict {
         let name = code(&self.key, &[name]);
         let known = self.code_of_all(&name, &password);
         if let Some(verdict) = self.recall(&name, &known) {
             return verdict;
         }
-        let Ok(_place) = self.queue.try_acquire() else {
+        let Some(_place) = self.queue.enter(origin) else {
             return Verdict::Busy;
         };
         let turn = Arc::clone(&self.turn).acquire_owned().await.expect("it is never closed");
@@ -148,6 +153,41 @@ impl Users {
             _ => {
                 self.wrong.lock().unwrap_or_else(PoisonError::into_inner).add(known);
                 Verdict::Wrong
+            }
+        }
+    }
+}
+
+/// Who waits for a comparison: how many of each origin.
+#[derive(Default)]
+struct Queue(Mutex<HashMap<Origin, usize>>);
+
+impl Queue {
+    /// Nothing when too many wait.
+    fn enter(&self, origin: Origin) -> Option<InQueue<'_>> {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (all, same) = (waiting.values().sum::<usize>(), waiting.get(&origin));
+        if all >= WAITING || same.is_some_and(|same| *same >= WAITING_OF_ONE) {
+            return None;
+        }
+        *waiting.entry(origin).or_default() += 1;
+        Some(InQueue { queue: self, origin })
+    }
+}
+
+/// A place in the queue, until it is dropped.
+struct InQueue<'q> {
+    queue: &'q Queue,
+    origin: Origin,
+}
+
+impl Drop for InQueue<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.queue.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut of_one) = waiting.entry(self.origin) {
+            *of_one.get_mut() -= 1;
+            if *of_one.get() == 0 {
+                of_one.remove();
             }
         }
     }
@@ -206,6 +246,8 @@ fn credentials(headers: &HeaderMap) -> Option<(Vec<u8>, Vec<u8>)> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use hyper::header::HeaderValue;
 
     use super::*;
@@ -229,9 +271,13 @@ mod tests {
         }
 
         async fn judge(&self, credentials: &str) -> Verdict {
+            self.judge_from(None, credentials).await
+        }
+
+        async fn judge_from(&self, origin: Origin, credentials: &str) -> Verdict {
             let value = format!("Basic {}", BASE64_STANDARD.encode(credentials));
             let headers = [(AUTHORIZATION, HeaderValue::from_str(&value).unwrap())];
-            self.users.judge(&headers.into_iter().collect()).await
+            self.users.judge(&headers.into_iter().collect(), origin).await
         }
 
         fn checks(&self) -> u64 {
@@ -291,21 +337,38 @@ mod tests {
         assert_eq!(desk.checks(), 1);
     }
 
-    #[tokio::test]
-    async fn who_cannot_even_wait_is_sent_away() {
-        let desk = Desk::new(&[("alice", "right")]);
-        assert_eq!(desk.judge("alice:right").await, Verdict::Right);
+    /// How many of some guesses cannot even wait while somebody else's password is compared.
+    async fn sent_away(desk: &Desk, guesses: impl Iterator<Item = u8>, hosts: u8) -> usize {
         let turn = Arc::clone(&desk.users.turn).acquire_owned().await.unwrap();
-        let guesses: Vec<_> = (0..=WAITING).map(|guess| format!("mallory:{guess}")).collect();
-        let guesses = futures_util::future::join_all(guesses.iter().map(|guess| desk.judge(guess)));
+        let guesses = guesses.map(|guess| async move {
+            let origin = IpAddr::from([192, 0, 2, guess % hosts]);
+            desk.judge_from(Some(origin), &format!("mallory:{guess}")).await
+        });
+        let guesses = futures_util::future::join_all(guesses);
         let told = async {
             tokio::task::yield_now().await;
             assert_eq!(desk.judge("alice:right").await, Verdict::Right, "nobody is in her way");
             drop(turn);
         };
         let (verdicts, ()) = tokio::join!(guesses, told);
-        let busy = verdicts.iter().filter(|verdict| **verdict == Verdict::Busy).count();
-        assert_eq!((busy, desk.checks()), (1, 1 + WAITING as u64));
+        verdicts.iter().filter(|verdict| **verdict == Verdict::Busy).count()
+    }
+
+    #[tokio::test]
+    async fn who_cannot_even_wait_is_sent_away() {
+        let desk = Desk::new(&[("alice", "right")]);
+        assert_eq!(desk.judge("alice:right").await, Verdict::Right);
+        assert_eq!(sent_away(&desk, 0..=64, 64).await, 1);
+        assert_eq!(desk.checks(), 1 + WAITING as u64);
+    }
+
+    #[tokio::test]
+    async fn guesses_of_one_client_leave_room_for_others() {
+        let desk = Desk::new(&[("alice", "right")]);
+        assert_eq!(desk.judge("alice:right").await, Verdict::Right);
+        assert_eq!(sent_away(&desk, 0..60, 1).await, 60 - WAITING_OF_ONE);
+        assert_eq!(sent_away(&desk, 60..120, 2).await, 0, "another has the other half");
+        assert!(desk.users.queue.0.lock().unwrap().is_empty(), "nobody is left in the queue");
     }
 
     #[test]

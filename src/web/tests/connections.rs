@@ -62,6 +62,25 @@ async fn a_connection_in_use_keeps_its_place() {
 }
 
 #[tokio::test]
+async fn no_listener_keeps_another_waiting() {
+    let any_port = "127.0.0.1:0";
+    let listeners =
+        Listeners::bind(&listening(&[any_port, any_port]), USUAL, Arc::default()).unwrap();
+    let addresses = tcp(&listeners);
+    let clients: Vec<_> = [0, 0, 0, 1]
+        .map(|listener| std::net::TcpStream::connect(addresses[listener]).unwrap())
+        .into();
+    let mut first = 0;
+    let mut accepted = Vec::new();
+    for _ in &clients {
+        let (_, peer) = listeners.next(&mut first).await;
+        accepted.push(peer);
+    }
+    let lonely = Peer::Network(clients[3].local_addr().unwrap());
+    assert!(accepted[..2].contains(&lonely), "{lonely} is behind {accepted:?}");
+}
+
+#[tokio::test]
 async fn a_head_that_does_not_come_ends_the_connection() {
     let head = Duration::from_millis(50);
     let server = Running::start_within(Fake::default(), Limits { head, ..USUAL });

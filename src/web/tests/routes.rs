@@ -104,6 +104,27 @@ async fn reload_is_off_unless_switched_on() {
     assert!(answer.text().contains("--web.enable-lifecycle"), "{}", answer.text());
 }
 
+/// A reload waits here for the test, and for its end.
+static RELOADING: std::sync::Barrier = std::sync::Barrier::new(2);
+
+#[tokio::test]
+async fn one_reload_at_a_time_takes_a_thread() {
+    let reload = || {
+        RELOADING.wait();
+        RELOADING.wait();
+        Ok(())
+    };
+    let wait = || tokio::task::spawn_blocking(|| RELOADING.wait());
+    let server = Running::start(Fake { reload, ..Fake::default() });
+    let mut first = server.connect().await;
+    first.send("POST /-/reload").await;
+    wait().await.unwrap();
+    let second = server.ask("POST /-/reload").await;
+    assert_eq!((second.status(), second.header("retry-after")), (503, Some("1")));
+    wait().await.unwrap();
+    assert_eq!(first.receive(false).await.status(), 200);
+}
+
 #[tokio::test]
 async fn a_failed_reload_says_why() {
     let reload = || Err("targets.yaml: no such file".to_owned());
