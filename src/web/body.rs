@@ -144,7 +144,7 @@ mod tests {
 
     #[tokio::test]
     async fn expositions_come_in_both_codings() {
-        let permit = || InFlight::default().enter(0).unwrap();
+        let permit = || InFlight::default().enter(0, None).unwrap();
         let line = |number: u64| format!("n\u{fc}mber{{id=\"{number}\"}} {}\n", number * 7919);
         let long: String = (0..60_000).map(line).collect();
         assert!(long.len() > 4 * (256 << 10), "several blocks");

@@ -243,6 +243,13 @@ impl Place {
         });
     }
 
+    /// Tells who waits for a place when this one may have to give way.
+    fn tell_if_displaceable(&self) {
+        if self.phase.borrow().need().is_some() {
+            self.displaceable.notify_one();
+        }
+    }
+
     /// Whether it does: a scrape may just have begun.
     fn give_way(&self) -> bool {
         self.phase.send_if_modified(|phase| {
@@ -291,7 +298,7 @@ pub(super) struct Answering {
 }
 
 impl Answering {
-    /// What has the connection keep its place while this request is being answered.
+    /// What the connection keeps its place by, if the request turns out to be a scrape.
     pub(super) fn claim(&self) -> Claim {
         Claim { request: self.request, place: Arc::clone(&self.place) }
     }
@@ -308,7 +315,7 @@ impl Answering {
     }
 }
 
-/// Travels with a request to where it turns out to be a scrape.
+/// Travels with a request to where it is known whether its connection keeps its place.
 #[derive(Clone)]
 pub(super) struct Claim {
     request: u64,
@@ -316,13 +323,28 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    /// Has the connection keep its place until the request is answered.
-    pub(super) fn keep_place(&self) {
+    /// The connection keeps its place until the result is dropped.
+    pub(super) fn keep(&self) -> Kept {
+        self.set(true);
+        Kept(self.clone())
+    }
+
+    fn set(&self, keeps_place: bool) {
         self.place.change(self.request, |request| {
-            request.keeps_place = true;
+            request.keeps_place = keeps_place;
             // Nobody waits for this.
             false
         });
+    }
+}
+
+/// The connection of a request keeps its place, until this is dropped.
+pub(super) struct Kept(Claim);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.0.set(false);
+        self.0.place.tell_if_displaceable();
     }
 }
 
@@ -337,9 +359,7 @@ impl Drop for Answering {
             }
             matches!(phase, Phase::Idle(_))
         });
-        if self.place.phase.borrow().need().is_some() {
-            self.place.displaceable.notify_one();
-        }
+        self.place.tell_if_displaceable();
     }
 }
 

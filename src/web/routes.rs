@@ -16,7 +16,6 @@ use super::backend::Backend;
 use super::body::Pieces;
 use super::guard::guard;
 use super::in_flight::{InFlight, Permit};
-use super::place::Claim;
 use super::query::{self, QueryError};
 use super::reply::{self, Reply};
 use super::status;
@@ -133,14 +132,11 @@ impl<B: Backend> Routes<B> {
         }
     }
 
-    /// A permit for one more scrape, which keeps the place of its connection, unless there are as many as may be. That
-    /// is counted.
+    /// A permit for one more scrape, unless there are as many as may be, which is counted.
     fn enter(&self, head: &Parts, limit: usize) -> Option<Permit> {
-        let permit = self.scrapes.enter(limit);
-        match head.extensions.get::<Claim>() {
-            _ if permit.is_none() => self.backend.hit(Limit::Requests),
-            Some(claim) => claim.keep_place(),
-            None => {}
+        let permit = self.scrapes.enter(limit, head.extensions.get());
+        if permit.is_none() {
+            self.backend.hit(Limit::Requests);
         }
         permit
     }
@@ -236,7 +232,7 @@ impl<B: Backend> Routes<B> {
             );
         }
         // Threads that wait for each other would take the place of those that write answers.
-        let Some(permit) = self.reloads.enter(1) else {
+        let Some(permit) = self.reloads.enter(1, None) else {
             return later("The configuration is being reloaded.".to_owned());
         };
         let backend = Arc::clone(&self.backend);

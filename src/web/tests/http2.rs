@@ -125,11 +125,10 @@ impl Stubborn {
         self.0.flush().await.unwrap();
     }
 
-    /// Asks whether the exporter is alive.
-    async fn ask(&mut self, stream: u8) {
+    async fn ask(&mut self, stream: u8, path: &str) {
         // GET and https are in the table of HPACK, a path and a host are written out; nothing follows.
-        let mut head = vec![0x82, 0x87, 0x04, 10];
-        head.extend_from_slice(b"/-/healthy");
+        let mut head = vec![0x82, 0x87, 0x04, path.len().try_into().unwrap()];
+        head.extend_from_slice(path.as_bytes());
         head.extend_from_slice(b"\x01\x08exporter");
         self.send(HEADERS, 0x5, stream, &head).await;
     }
@@ -152,13 +151,13 @@ impl Stubborn {
 async fn who_does_not_go_when_tls_changes_is_not_answered() {
     let (server, certificate, folder) = start_among_files(Fake::default(), USUAL);
     let mut client = Stubborn::connect(&server, &certificate).await;
-    client.ask(1).await;
+    client.ask(1, "/-/healthy").await;
     let frames = [HEADERS, RESET];
     assert_eq!(timeout(PATIENCE, client.next(1, &frames)).await.unwrap(), Some(HEADERS));
     let text = format!("{TLS}http_server_config: {{http2: false}}\n");
     fs::write(folder.path().join("web.yml"), text).unwrap();
     assert_eq!(timeout(PATIENCE, client.next(0, &[GOAWAY])).await.unwrap(), Some(GOAWAY));
-    client.ask(3).await;
+    client.ask(3, "/-/healthy").await;
     let answer = timeout(PATIENCE, client.next(3, &frames)).await.unwrap();
     assert_ne!(answer, Some(HEADERS));
 }
@@ -168,9 +167,9 @@ async fn who_takes_no_answer_to_a_question_that_costs_nothing_gives_way() {
     let limits = Limits { connections: 1, ..USUAL };
     let (server, certificate, _folder) = start_among_files(Fake::default(), limits);
     let mut clients = Vec::new();
-    for _ in 0..3 {
+    for path in ["/-/healthy", "/nothing", "/probe?target=nobody", "/", "/-/healthy"] {
         let mut client = Stubborn::connect(&server, &certificate).await;
-        client.ask(1).await;
+        client.ask(1, path).await;
         assert_eq!(timeout(PATIENCE, client.next(1, &[HEADERS])).await.unwrap(), Some(HEADERS));
         clients.push(client);
     }
