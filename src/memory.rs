@@ -23,6 +23,10 @@ use crate::nats::version::Version;
 /// complete again after this, or at once when `expected_peers` is configured.
 const MISSED_FOR: Duration = Duration::from_secs(24 * 3600);
 
+/// How long more peers have to be connected before they count, where nobody names them: when a
+/// server dies with its machine, its connections linger for up to 90 s beside those of its next process.
+const LINGER_FOR: Duration = Duration::from_secs(300);
+
 /// How long a rise of the slow consumers counts as rising.
 const RISING_FOR: Duration = Duration::from_secs(300);
 
@@ -113,7 +117,10 @@ struct Inner {
     enabled: Option<String>,
     /// Names of route peers, and when each was connected last.
     remotes: BTreeMap<String, Instant>,
+    /// The most peers, and when as many were connected last.
     most_peers: Option<(u64, Instant)>,
+    /// More peers than that, which may be one server twice, and since when there are as many.
+    more_peers: Option<(u64, Instant)>,
     routes: Ledger,
     slow_consumers: Option<Rise>,
     histories: BTreeMap<Endpoint, History>,
@@ -211,7 +218,8 @@ impl Memory {
     ///
     /// `configured` wins. Else it is the larger of two: the routes that the server itself has
     /// configured, without one that is usually its own; and the most peers that were connected at
-    /// one time within a day.
+    /// one time within a day. Peers without a name, and those that only `/varz` counts, are among
+    /// the most when they are there for five minutes.
     pub fn peers(
         &self,
         varz: &Varz,
@@ -221,16 +229,11 @@ impl Memory {
     ) -> Peers {
         let told = varz.remotes.and_then(|remotes| u64::try_from(remotes).ok());
         let connected = routez.map(Routez::peers).or(told);
+        let named = routez.map_or(0, |routez| routez.remotes().len() as u64);
         let mut inner = self.lock();
-        let most = match (inner.most_peers, connected.unwrap_or(0)) {
-            (Some((most, at)), now_connected) if most > now_connected && now - at < MISSED_FOR => {
-                (most, at)
-            }
-            (_, now_connected) => (now_connected, now),
-        };
-        inner.most_peers = Some(most);
+        let most = inner.most_peers(connected.unwrap_or(0), named, now);
         let urls = varz.cluster.urls.len() as u64;
-        let expected = configured.map_or_else(|| most.0.max(urls.saturating_sub(1)), u64::from);
+        let expected = configured.map_or_else(|| most.max(urls.saturating_sub(1)), u64::from);
         let missing = routez.map(|routez| inner.missing(routez, expected, now));
         Peers { connected, expected, missing: missing.unwrap_or_default() }
     }
@@ -339,6 +342,24 @@ impl Memory {
 }
 
 impl Inner {
+    /// The most peers that were connected at one time within a day, of which `named` are sure now.
+    fn most_peers(&mut self, connected: u64, named: u64, now: Instant) -> u64 {
+        let known = self.most_peers.filter(|(_, at)| now - *at < MISSED_FOR);
+        let (most, at) = known.unwrap_or((0, now));
+        let more = (connected > most).then(|| match self.more_peers {
+            Some((more, since)) => (more.min(connected), since),
+            None => (connected, now),
+        });
+        let stayed = more.filter(|(_, since)| now - *since >= LINGER_FOR);
+        self.more_peers = more.filter(|_| stayed.is_none());
+        self.most_peers = Some(if connected < most {
+            (most, at)
+        } else {
+            (most.max(named).max(stayed.map_or(0, |(more, _)| more)), now)
+        });
+        most.max(connected)
+    }
+
     /// The names that were connected last among those that are not now, as many as are missed. A
     /// peer that was renamed is not missed twice.
     fn missing(&mut self, routez: &Routez, expected: u64, now: Instant) -> Vec<String> {
@@ -371,6 +392,7 @@ mod tests {
     use super::*;
     use crate::nats::decode::decode;
     use crate::nats::failure::Failure;
+    use crate::nats::routez::Connection;
 
     fn varz(id: &str, name: &str) -> Varz {
         let text = format!(
@@ -475,6 +497,48 @@ mod tests {
         );
         assert_eq!(peers(&["n2"], 5, None, start).expected, 4, "the configured routes");
         assert_eq!(peers(&["n2"], 5, Some(1), start).expected, 1, "the operator's word");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_is_counted_twice_is_missed_by_nobody() {
+        let start = Instant::now();
+        let expected = |memory: &Memory, remotes, routez: Option<&Routez>, after| {
+            let varz = Varz { remotes: Some(remotes), ..varz("A", "n1") };
+            memory.peers(&varz, routez, None, start + after).expected
+        };
+        let nameless = |ids: &[&str]| {
+            let connection = |id: &&str| Connection {
+                remote_id: Some((*id).to_owned()),
+                ..Connection::default()
+            };
+            Routez { routes: ids.iter().map(connection).collect(), ..Routez::default() }
+        };
+        let minute = Duration::from_secs(60);
+
+        let memory = Memory::default();
+        let named = routez(&["n2", "n3"]);
+        assert_eq!(expected(&memory, 2, Some(&named), Duration::ZERO), 2);
+        assert_eq!(expected(&memory, 3, None, minute), 3, "as many as there are");
+        assert_eq!(expected(&memory, 3, Some(&named), minute), 2, "two connections of one server");
+        for (count, after) in [(3, 2), (4, 6), (2, 7), (3, 8), (3, 12)] {
+            expected(&memory, count, None, after * minute);
+        }
+        assert_eq!(expected(&memory, 2, None, 12 * minute), 2, "there was none for five minutes");
+        for (count, after) in [(3, 13), (4, 17), (3, 18)] {
+            expected(&memory, count, None, after * minute);
+        }
+        assert_eq!(expected(&memory, 2, None, 18 * minute), 3, "there was one for five minutes");
+
+        let memory = Memory::default();
+        for (ids, after, peers) in [
+            (&["B", "C"][..], 0, 2),
+            (&["B", "C"], 5, 2),
+            (&["B", "C", "D"], 6, 3),
+            (&["B", "D"], 7, 2),
+            (&["B"], 8, 2),
+        ] {
+            assert_eq!(expected(&memory, 0, Some(&nameless(ids)), after * minute), peers);
+        }
     }
 
     #[tokio::test(start_paused = true)]
