@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::config::Detail;
 use crate::discovery::Status;
+use crate::nats::healthz::Check;
 use crate::nats::jsz::{MetaCluster, RaftGroup as _};
 use crate::scrape::Scrape;
 use crate::snapshot::{Snapshot, Switch};
@@ -417,6 +419,7 @@ impl<'s> View<'s> {
                     unseen.push(format!("/routez of {server} does not answer"));
                 }
                 unseen.extend(unseen_of_jetstream(snapshot));
+                unseen.extend(unseen_health(snapshot));
             } else if !self.is_down(snapshot) {
                 unseen
                     .push(format!("{server} does not answer, and it is not sure that it is down"));
@@ -425,6 +428,11 @@ impl<'s> View<'s> {
         let jetstream = &self.scrape.config.jetstream;
         if !jetstream.accounts.is_empty() || !jetstream.streams.is_empty() {
             unseen.push("filters in the configuration hide streams".to_owned());
+        }
+        let hides_consumers =
+            jetstream.detail < Detail::Consumers || !jetstream.consumers.is_empty();
+        if hides_consumers && self.servers().any(|(_, snapshot)| runs_jetstream(snapshot)) {
+            unseen.push("settings in the configuration hide consumers".to_owned());
         }
         unseen
     }
@@ -546,6 +554,22 @@ fn unseen_of_jetstream(snapshot: &Snapshot) -> Option<String> {
             }
         },
     }
+}
+
+fn runs_jetstream(snapshot: &Snapshot) -> bool {
+    snapshot.persistence.as_ref().is_some_and(|persistence| persistence.running().is_some())
+}
+
+/// What is not known because the health check of a server was not seen, or ended before its last question. Only it
+/// tells of failed writes and assignments.
+fn unseen_health(snapshot: &Snapshot) -> Option<String> {
+    let told = snapshot.persistence.as_ref().and_then(|p| p.checked(Check::Assets)).is_some();
+    (runs_jetstream(snapshot) && !told).then(|| {
+        format!(
+            "/healthz of {} does not tell whether its streams are well",
+            snapshot.identity.server
+        )
+    })
 }
 
 /// How long ago the server started, by its own clock.

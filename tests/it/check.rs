@@ -287,6 +287,36 @@ async fn one_address_is_enough() {
     assert_ne!(other.code, 0);
 }
 
+/// From 2.14 on, only the health check tells of writes that failed.
+#[tokio::test]
+async fn who_does_not_say_how_its_streams_are_keeps_the_others_from_going() {
+    let mut servers = servers("2.15.1/slow-consumer/during");
+    let Recording::Answers(mut answers) =
+        Recording::servers(&Path::new(FIXTURES).join("2.15.1/slow-consumer/during"))
+            .remove("n3")
+            .map(older)
+            .expect("it is recorded")
+    else {
+        panic!("it answered");
+    };
+    let arguments: Vec<_> = std::iter::once("--no-discovery".to_owned())
+        .chain(servers.iter().map(|(_, server)| server.url()))
+        .collect();
+    let unseen = "/healthz of n3 does not tell whether its streams are well";
+    let no_leader = Recorded {
+        status: 503,
+        body: r#"{"status":"error","errors":[{"type":"JETSTREAM","error":"JetStream is not current with the meta leader"}]}"#.into(),
+    };
+    for health in [None, Some(no_leader)] {
+        answers.remove("healthz.details");
+        answers.extend(health.map(|health| ("healthz.details".to_owned(), health)));
+        servers[2].1.play(Recording::Answers(answers.clone())).await;
+        let checked = check(&arguments).await;
+        assert_eq!(checked.code, 5, "{}{}", checked.text, checked.errors);
+        assert!(checked.text.contains(unseen), "{}", checked.text);
+    }
+}
+
 /// The server that has to wait is the one whose neighbour is away.
 #[tokio::test]
 async fn a_restart_is_waited_for() {

@@ -140,6 +140,21 @@ async fn a_hanging_jsz_does_not_delay_the_page() {
 }
 
 #[tokio::test]
+async fn what_the_configuration_hides_is_not_seen() {
+    let monitor = Monitor::start(Model::default()).await;
+    let hidden = "settings in the configuration hide consumers";
+    for (setting, hides) in [
+        (("NATS_EXPORTER_JETSTREAM_DETAIL", "streams"), true),
+        (("NATS_EXPORTER_JETSTREAM_CONSUMERS_EXCLUDE", "work"), true),
+        (("NATS_EXPORTER_JETSTREAM_DETAIL", "consumers"), false),
+    ] {
+        let exporter = Exporter::start_with(&[monitor.url()], &[setting]);
+        let text = read(&exporter.get("/").await.body);
+        assert_eq!(text.contains(hidden), hides, "{setting:?}: {text}");
+    }
+}
+
+#[tokio::test]
 async fn names_of_servers_and_clusters_stay_text() {
     let hostile = "\"><script>alert('1')</script>&\u{202e}\u{1b}[2J";
     let shown = "&quot;&gt;&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;\\u{202e}\\u{1b}[2J";
