@@ -13,7 +13,7 @@ use crate::nats::jsz::{Account, Consumer, Group, Stream};
 use crate::nats::time::Timestamp;
 use crate::snapshot::Identity;
 
-/// As many streams and consumers are handled where they are needed. More go to a thread of their own.
+/// As many accounts, streams and consumers are handled where they are needed. More go to a thread of their own.
 const FEW: u64 = 200;
 
 /// The details of the servers that were asked.
@@ -105,9 +105,9 @@ impl Assets {
     #[must_use]
     pub fn are_few(&self) -> bool {
         let counts = self.sources.iter().map(|source| {
-            let streams =
-                source.detail().accounts.iter().map(|account| account.streams.len() as u64);
-            streams.sum::<u64>() + source.detail().consumers.all
+            let Detail { accounts, consumers, .. } = source.detail();
+            let streams = accounts.iter().map(|account| account.streams.len()).sum::<usize>();
+            (accounts.len() + streams) as u64 + consumers.all
         });
         counts.sum::<u64>() <= FEW
     }

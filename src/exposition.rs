@@ -318,12 +318,12 @@ mod tests {
     use crate::snapshot::Identity;
     use crate::tier::TierSet;
 
-    fn one_stream() -> Assets {
+    /// What a server holds that lists these accounts.
+    fn assets(accounts: &str) -> Assets {
         let none = std::iter::empty::<(String, String)>();
         let config = Config::load(&Flags::default(), none).unwrap();
         let mut reader = Reader::new(config.jetstream.clone(), Known::default());
-        let answer = r#"{"server_id":"A","account_details":[{"name":"A","stream_detail":
-            [{"name":"ORDERS","state":{"messages":7}}]}]}"#;
+        let answer = format!(r#"{{"server_id":"A","account_details":[{accounts}]}}"#);
         reader.push(answer.as_bytes()).unwrap();
         reader.end_page().unwrap();
         let (value, _): (Detail, _) = reader.finish().unwrap();
@@ -339,6 +339,16 @@ mod tests {
         Assets::new(vec![source], Arc::new(config))
     }
 
+    const ONE_STREAM: &str =
+        r#"{"name":"A","stream_detail":[{"name":"ORDERS","state":{"messages":7}}]}"#;
+
+    #[test]
+    fn many_accounts_without_streams_are_not_few() {
+        assert!(assets(ONE_STREAM).are_few());
+        let accounts: Vec<_> = (0..1_000).map(|n| format!(r#"{{"name":"A{n}"}}"#)).collect();
+        assert!(!assets(&accounts.join(",")).are_few());
+    }
+
     #[test]
     fn writing_ends_when_nobody_waits() {
         for somebody_waits in [true, false] {
@@ -346,7 +356,7 @@ mod tests {
             let waiting = Some(waiting).filter(|_| somebody_waits);
             let cut = Arc::new(OnceLock::new());
             let part = Part::Assets {
-                assets: Arc::new(one_stream()),
+                assets: Arc::new(assets(ONE_STREAM)),
                 selection: Selection { tiers: TierSet::ALL, topics: None },
                 wanted: Arc::new(wanted),
                 cut: Arc::clone(&cut),

@@ -20,7 +20,7 @@ use crate::memory::{Learned, Memory, Peers};
 use crate::nats::client::{Answer, Client, ClientError};
 use crate::nats::decode::{Body, decode};
 use crate::nats::endpoint::{self, Endpoint};
-use crate::nats::failure::{Failure, Reason};
+use crate::nats::failure::Failure;
 use crate::nats::healthz::{self, Check, Health};
 use crate::nats::jsz::Jsz;
 use crate::nats::names::Addresses;
@@ -34,9 +34,6 @@ use crate::verdict;
 /// How long a question waits for another one that may make it narrower: that of the base tier for the
 /// wide health check, the detail for the name and version of the server.
 const HEDGE: Duration = Duration::from_millis(250);
-
-/// Bodies from this size on are decoded off the threads that serve requests.
-const LARGE_BODY: usize = 64 << 10;
 
 /// Some of the endpoints.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -436,22 +433,9 @@ async fn known<T: Body + Send + 'static>(
     endpoint: Endpoint,
     answer: Answer,
 ) -> Result<T, Failure> {
-    let (value, unknown) = off_thread(answer, decode::<T>).await?;
+    let (value, unknown) = answer.read(|answer| decode::<T>(&answer.body)).await?;
     memory.unknown_fields(target, endpoint, unknown);
     Ok(value)
-}
-
-/// Decodes large bodies on a thread that may block.
-async fn off_thread<T: Send + 'static>(
-    answer: Answer,
-    decode: impl FnOnce(&[u8]) -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
-    if answer.body.len() < LARGE_BODY {
-        return decode(&answer.body);
-    }
-    tokio::task::spawn_blocking(move || decode(&answer.body))
-        .await
-        .unwrap_or_else(|_| Err(Failure::new(Reason::Internal, "decoding ended early")))
 }
 
 /// How each endpoint fared that was asked for.

@@ -312,7 +312,6 @@ impl Table for FailingAssetTable {
                     asset.consumer.is_empty() || shown.consumers.allows(&asset.consumer)
                 })
                 .collect();
-            assets.sort();
             assets.dedup();
             let identity = &snapshot.identity;
             for asset in assets.into_iter().take(NAMED_ASSETS) {

@@ -50,6 +50,27 @@ pub struct Answer {
     pub elapsed: Duration,
 }
 
+/// Bodies from this size on are read off the threads that serve requests.
+const LARGE_BODY: usize = 64 << 10;
+
+impl Answer {
+    /// What `read` makes of the answer, of a large one on a thread that may block.
+    ///
+    /// # Errors
+    /// Those of `read`.
+    pub async fn read<T: Send + 'static>(
+        self,
+        read: impl FnOnce(&Self) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        if self.body.len() < LARGE_BODY {
+            return read(&self);
+        }
+        tokio::task::spawn_blocking(move || read(&self))
+            .await
+            .unwrap_or_else(|_| Err(Failure::new(Reason::Internal, "decoding ended early")))
+    }
+}
+
 /// A target that no client can be built for.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {

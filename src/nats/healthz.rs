@@ -67,7 +67,7 @@ pub struct Checked {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Health {
     checked: [Option<Checked>; 4],
-    /// Failing streams and consumers; from 2.10.
+    /// Failing accounts, streams and consumers, sorted; from 2.10.
     pub failing: Vec<FailingAsset>,
 }
 
@@ -203,7 +203,7 @@ pub async fn ask_core(client: &impl Ask, version: Option<Version>) -> Result<Hea
 pub async fn ask_all(client: &impl Ask, version: Version) -> Result<Health, Failure> {
     let dialect = Dialect::of(version);
     let path = if dialect == Dialect::Plain { "/healthz" } else { "/healthz?details=true" };
-    let wide = ask(client, path).await?;
+    let mut wide = ask(client, path).await?;
     let mut health = Health::default();
     if wide.passed() {
         health.passed(Check::Assets, &wide);
@@ -213,10 +213,9 @@ pub async fn ask_all(client: &impl Ask, version: Version) -> Result<Health, Fail
         health.stopped_at(Check::Core, &wide);
         return Ok(health);
     }
-    let assets = wide.failing_assets();
-    if !assets.is_empty() {
+    if !wide.failing.is_empty() {
         health.stopped_at(Check::Assets, &wide);
-        health.failing = assets;
+        health.failing = std::mem::take(&mut wide.failing);
         return Ok(health);
     }
     if wide.jetstream_off() {
@@ -253,6 +252,8 @@ struct Exchange {
     status: u16,
     seconds: f64,
     body: Body,
+    /// The streams and the like among the errors of the body, which are not there any more.
+    failing: Vec<FailingAsset>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -273,8 +274,14 @@ struct Named {
     error: Option<String>,
 }
 
+impl Named {
+    fn is_of_asset(&self) -> bool {
+        matches!(self.asset.kind.as_str(), "ACCOUNT" | "STREAM" | "CONSUMER")
+    }
+}
+
 async fn ask(client: &impl Ask, path: &str) -> Result<Exchange, Failure> {
-    Exchange::read(&client.ask(path).await?)
+    client.ask(path).await?.read(Exchange::read).await
 }
 
 impl Exchange {
@@ -283,7 +290,7 @@ impl Exchange {
         if !matches!(answer.status, 200 | 500 | 503) {
             return Err(Failure::of_status("/healthz", answer.status));
         }
-        let body: Body = decode_any(&answer.body)?;
+        let mut body: Body = decode_any(&answer.body)?;
         let agrees = match body.status.as_str() {
             "ok" => answer.status == 200,
             // With details, 2.10.19 says it with status 200.
@@ -296,7 +303,12 @@ impl Exchange {
                 format!("/healthz answered with status {} and another word", answer.status),
             ));
         }
-        Ok(Self { status: answer.status, seconds: answer.elapsed.as_secs_f64(), body })
+        // There can be tens of thousands, so what is to be done with all of them is done here.
+        let assets: Vec<Named>;
+        (assets, body.errors) = body.errors.into_iter().partition(Named::is_of_asset);
+        let mut failing: Vec<_> = assets.into_iter().map(|named| named.asset).collect();
+        failing.sort();
+        Ok(Self { status: answer.status, seconds: answer.elapsed.as_secs_f64(), body, failing })
     }
 
     fn passed(&self) -> bool {
@@ -320,20 +332,12 @@ impl Exchange {
         let named = self.body.errors.iter().map(|named| &named.error);
         named.chain([&self.body.error]).flatten().any(|text| told(text))
     }
-
-    fn failing_assets(&self) -> Vec<FailingAsset> {
-        self.body
-            .errors
-            .iter()
-            .map(|named| &named.asset)
-            .filter(|asset| matches!(asset.kind.as_str(), "ACCOUNT" | "STREAM" | "CONSUMER"))
-            .cloned()
-            .collect()
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     const V2_9: Version = Version(2, 9, 10);
@@ -342,7 +346,8 @@ mod tests {
 
     #[test]
     fn a_walk_answers_everything_up_to_where_it_stopped() {
-        let answer = Exchange { status: 503, seconds: 0.5, body: Body::default() };
+        let body = Body::default();
+        let answer = Exchange { status: 503, seconds: 0.5, body, failing: Vec::new() };
         let mut health = Health::default();
         health.stopped_at(Check::Meta, &answer);
         let ok = |check| health.get(check).map(|checked| checked.ok);
@@ -399,6 +404,42 @@ mod tests {
         let answer = read(200, off).unwrap(); // 2.10.19
         assert!(!answer.passed() && answer.jetstream_off());
         assert!(read(200, r#"{"status":"ok"}"#).unwrap().passed());
+    }
+
+    /// Says the same to every question.
+    struct Says(String);
+
+    impl Ask for Says {
+        async fn ask(&self, _: &str) -> Result<Answer, Failure> {
+            let body = self.0.clone().into_bytes();
+            Ok(Answer { status: 503, body, elapsed: std::time::Duration::ZERO })
+        }
+    }
+
+    #[test]
+    fn many_failing_assets_are_read_where_nobody_waits_for_them() {
+        let says = |count: usize| {
+            let failing = |n| format!(r#"{{"type":"STREAM","account":"A","stream":"S{n:06}"}}"#);
+            let errors: Vec<_> = (0..count).rev().map(failing).collect();
+            Says(format!(r#"{{"status":"error","errors":[{}]}}"#, errors.join(",")))
+        };
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            let (release, held) = std::sync::mpsc::channel::<()>();
+            // The one thread that may block is busy.
+            let busy = tokio::task::spawn_blocking(move || held.recv());
+            let few = says(10);
+            assert!(ask_all(&few, V2_11).now_or_never().is_some(), "not worth a thread");
+            let many = says(10_000);
+            let mut asking = std::pin::pin!(ask_all(&many, V2_11));
+            assert!((&mut asking).now_or_never().is_none());
+            release.send(()).unwrap();
+            busy.await.unwrap().unwrap();
+            let health = asking.await.unwrap();
+            assert_eq!(health.first_failing(), Some(Check::Assets));
+            assert_eq!((health.failing.len(), &*health.failing[0].stream), (10_000, "S000000"));
+        });
     }
 
     #[test]
