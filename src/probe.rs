@@ -306,15 +306,18 @@ impl Probe {
         tokio::join!(core, self.finish(Endpoint::Healthz, wide.clone(), persistence_deadline))
     }
 
-    /// Takes the answer of the wide check when it comes at once and tells; else asks.
+    /// Takes the answer of the wide check when it comes at once and tells; else asks. One that was under way for
+    /// longer passed the listeners then, and may have hung at JetStream since.
     async fn ask_core(
         &self,
         version: Option<Version>,
         wide: Option<Waiting<Health>>,
         deadline: Instant,
     ) -> Outcome<Health> {
+        let now = Instant::now();
         if let Some(mut wide) = wide
-            && let Some(Ok(reading)) = wide.until(deadline.min(Instant::now() + HEDGE)).await
+            && let Some(Ok(reading)) = wide.until(deadline.min(now + HEDGE)).await
+            && reading.started + HEDGE >= now
             && reading.value.get(Check::Core).is_some()
         {
             let outcome = Ok(reading);

@@ -588,6 +588,31 @@ async fn a_hanging_wide_health_question_leaves_the_core_answer() {
     }
 }
 
+#[tokio::test]
+async fn what_a_health_question_saw_before_it_hung_is_not_shown_as_new() {
+    let monitor = Monitor::start(Model::default()).await;
+    let exporter = Exporter::start(&[monitor.url()]);
+    // The wide question passes the listeners, and the next one hangs.
+    monitor.change(|model| model.condition = Condition::NoMetaLeader);
+    monitor.gate.spoil_target(ENABLED, Fault::Gated);
+    let first = exporter.samples("/metrics?tier=persistence");
+    let second = async {
+        monitor.asked(Question::Healthz, 2).await;
+        monitor.change(|model| model.condition = Condition::ListenersClosed);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let count = monitor.count(Question::Varz);
+        let open = async {
+            monitor.asked(Question::Varz, count + 1).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            monitor.gate.open();
+        };
+        tokio::join!(exporter.samples("/metrics"), open).0
+    };
+    let (_, samples) = tokio::join!(first, second);
+    assert_eq!(samples.value("nats_health_check_ok", &[("check", "core")]), Some(0.0));
+    assert_eq!(monitor.targets("/healthz"), [WIDE, ENABLED, SERVER]);
+}
+
 fn label_values(samples: &Samples, name: &str, label: &str) -> Vec<String> {
     let found = samples.find(name, &[]).map(|s| s.labels.get(label).cloned().unwrap_or_default());
     found.collect()
