@@ -366,6 +366,7 @@ impl Inner {
         let connected = routez.remotes();
         self.remotes.extend(connected.keys().map(|name| ((*name).to_owned(), now)));
         self.remotes.retain(|_, seen| now - *seen < MISSED_FOR);
+        routez.bound(&mut self.remotes);
         let mut missing: Vec<_> = self
             .remotes
             .iter()
@@ -539,6 +540,21 @@ mod tests {
         ] {
             assert_eq!(expected(&memory, 0, Some(&nameless(ids)), after * minute), peers);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn invented_names_of_peers_are_forgotten() {
+        let (memory, start) = (Memory::default(), Instant::now());
+        let peers = |names: &[String]| {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            memory.peers(&varz("A", "n1"), Some(&routez(&names)), None, start)
+        };
+        for answer in 0..20 {
+            let names: Vec<_> = (0..300).map(|name| format!("{answer}-{name}")).collect();
+            peers(&names);
+            assert!(memory.lock().remotes.len() <= 1_000);
+        }
+        assert_eq!(peers(&[]).missing.len(), 300, "what is missed is named all the same");
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,6 +8,10 @@ use serde::Deserialize;
 use super::decode::{Answer, Body, null_is_default};
 use super::time::{GoDuration, Timestamp, duration_text, instant};
 
+/// Most names of peers that are remembered after they are gone, and most bytes of them. No cluster comes near.
+const MOST_NAMES: usize = 1_000;
+const MOST_BYTES: usize = 1 << 20;
+
 /// The answer of `/routez`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
@@ -119,6 +123,16 @@ impl Routez {
         }
         remotes
     }
+
+    /// Forgets the peers that are gone when there are too many: a server that invents names must not
+    /// fill the memory.
+    pub fn bound<T>(&self, peers: &mut BTreeMap<String, T>) {
+        let bytes: usize = peers.keys().map(String::len).sum();
+        if peers.len() > MOST_NAMES || bytes > MOST_BYTES {
+            let connected = self.remotes();
+            peers.retain(|name, _| connected.contains_key(name.as_str()));
+        }
+    }
 }
 
 impl Connection {
@@ -190,6 +204,7 @@ impl Ledger {
             open.insert(rid, now);
         }
         self.open = open;
+        answer.bound(&mut self.total);
         answer.traffic.clone_from(&self.total);
     }
 }
@@ -255,6 +270,36 @@ mod tests {
         assert_eq!(received("A", &[(2, 15), (3, 7)]), Some(62), "a new one");
         assert_eq!(received("A", &[]), Some(62));
         assert_eq!(received("C", &[(1, 5)]), Some(5), "another process");
+    }
+
+    #[test]
+    fn invented_names_do_not_fill_the_memory() {
+        let mut ledger = Ledger::default();
+        let mut received = |names: Vec<String>, count: u64| {
+            let names = std::iter::once("n2".to_owned()).chain(names).enumerate();
+            let connection = |(rid, name): (usize, String)| Connection {
+                rid: Some(rid as u64),
+                remote_name: Some(name),
+                in_msgs: Some(count),
+                ..Connection::default()
+            };
+            let routes = names.map(connection).collect();
+            let mut answer =
+                Routez { server_id: Some("A".to_owned()), routes, ..Routez::default() };
+            ledger.enter(&mut answer);
+            (answer.traffic["n2"].in_messages, ledger.total.len())
+        };
+        let mut most = 0;
+        for answer in 0..20 {
+            let names = (0..300).map(|name| format!("{answer}-{name}")).collect();
+            most = most.max(received(names, answer).1);
+        }
+        assert!(most <= MOST_NAMES, "{most}");
+        assert_eq!(received(Vec::new(), 20).0, 20, "a peer that is there counts on");
+        for answer in 0..9 {
+            received(vec![answer.to_string().repeat(MOST_BYTES)], 20);
+        }
+        assert_eq!(received(Vec::new(), 20), (20, 1));
     }
 
     #[test]
