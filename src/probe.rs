@@ -402,7 +402,8 @@ impl Probe {
         if let Some(learned) = learned.filter(|learned| same(Some(&learned.server_id))) {
             persistence.own_name = Some(learned.server_name.clone());
             if persistence.running().is_some() {
-                persistence.disk_io_wait = varz.and_then(|varz| varz.disk_io_wait_stats.clone());
+                persistence.disk_io_wait =
+                    varz.and_then(|varz| varz.disk_io_wait_stats.value.clone());
             }
         }
         // What others lead was left out by the name that the server had before.

@@ -138,7 +138,8 @@ impl Server {
             Some(jsz) => Some(jsz.meta_cluster.is_some()),
             None => base.varz().map(|varz| varz.cluster.name.is_some()),
         };
-        persistence.disk_io_wait = base.varz().and_then(|varz| varz.disk_io_wait_stats.clone());
+        persistence.disk_io_wait =
+            base.varz().and_then(|varz| varz.disk_io_wait_stats.value.clone());
         persistence.own_name = learned.as_ref().map(|learned| learned.server_name.clone());
         let before = Before { accepted: true, slow_consumers_rise: false };
         persistence.verdict = verdict::persistence(&persistence, &base, before);

@@ -17,6 +17,44 @@ pub trait Body: Answer {
     /// Paths of fields that are known and not shown, with `*` for the entries of a list
     /// or of an object, and a final `**` for everything below.
     const KNOWN: &'static [&'static str];
+
+    /// Paths of what the exporter does not know in the fields that are read [`Apart`].
+    fn unknown_apart(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// A field that costs nothing but itself when it holds something else than expected. That counts as
+/// unknown then, as new fields within it do.
+#[derive(Debug, Clone, Default)]
+pub struct Apart<T> {
+    /// What it holds; nothing when it is missing, null or not as expected.
+    pub value: Option<T>,
+    /// Paths below the field; an empty one is the field itself.
+    unknown: Vec<String>,
+}
+
+impl<T> Apart<T> {
+    /// The paths of what is unknown in it, when the field is called `name`.
+    pub(super) fn unknown(&self, name: &str) -> Vec<String> {
+        let path = |below: &String| format!("{name}.{below}").trim_end_matches('.').to_owned();
+        self.unknown.iter().map(path).collect()
+    }
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Apart<T> {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+        let content = serde_json::Value::deserialize(source)?;
+        if content.is_null() {
+            return Ok(Self { value: None, unknown: Vec::new() });
+        }
+        let mut unknown = Vec::new();
+        let read = serde_ignored::deserialize(content, |path| unknown.push(path.to_string()));
+        Ok(match read {
+            Ok(value) => Self { value: Some(value), unknown },
+            Err(_) => Self { value: None, unknown: vec![String::new()] },
+        })
+    }
 }
 
 /// Most unknown fields that are named for one answer.
@@ -31,7 +69,7 @@ pub fn decode<T: Body>(body: &[u8]) -> Result<(T, Vec<String>), Failure> {
     let mut unknown = Vec::new();
     refuse_list(body)?;
     let mut source = serde_json::Deserializer::from_slice(body);
-    let value = serde_ignored::deserialize(&mut source, |path| {
+    let value: T = serde_ignored::deserialize(&mut source, |path| {
         let path = path.to_string().replace(".?", "");
         if unknown.len() < MOST_UNKNOWN && !T::KNOWN.iter().any(|known| matches(known, &path)) {
             unknown.push(path);
@@ -39,7 +77,10 @@ pub fn decode<T: Body>(body: &[u8]) -> Result<(T, Vec<String>), Failure> {
     })
     .and_then(|value| source.end().map(|()| value))
     .map_err(|error| describe(body, &error))?;
-    Ok((from_a_server(value)?, unknown))
+    let value = from_a_server(value)?;
+    unknown.extend(value.unknown_apart());
+    unknown.truncate(MOST_UNKNOWN);
+    Ok((value, unknown))
 }
 
 /// Decodes an object that names no process.
@@ -128,6 +169,13 @@ mod tests {
         known: Option<u64>,
         #[serde(default, deserialize_with = "null_is_default")]
         list: Vec<Sample>,
+        #[serde(default)]
+        waits: Apart<Waits>,
+    }
+
+    #[derive(Debug, Default, Deserialize)]
+    struct Waits {
+        time: Option<u64>,
     }
 
     impl Answer for Sample {
@@ -138,6 +186,10 @@ mod tests {
 
     impl Body for Sample {
         const KNOWN: &'static [&'static str] = &["hidden", "list.*.hidden", "deep.**"];
+
+        fn unknown_apart(&self) -> Vec<String> {
+            self.waits.unknown("waits")
+        }
     }
 
     #[test]
@@ -147,6 +199,24 @@ mod tests {
         let (sample, unknown) = decode::<Sample>(body).unwrap();
         assert_eq!((sample.known, sample.list.len()), (Some(1), 1));
         assert_eq!(unknown, ["new", "list.0.newer"]);
+    }
+
+    #[test]
+    fn what_is_read_apart_costs_nothing_but_itself() {
+        for (waits, time, new) in [
+            (r#"{"time":7}"#, Some(7), &[][..]),
+            (r#"{"time":7,"new":{"deep":1}}"#, Some(7), &["waits.new"]),
+            (r#"{"time":-7}"#, None, &["waits"]),
+            (r#"{"time":"7ms"}"#, None, &["waits"]),
+            (r#""7ms""#, None, &["waits"]),
+            ("null", None, &[]),
+        ] {
+            let body = format!(r#"{{"id":"A","known":1,"waits":{waits}}}"#);
+            let (sample, unknown) = decode::<Sample>(body.as_bytes()).unwrap();
+            assert_eq!(sample.known, Some(1), "{waits}");
+            assert_eq!(sample.waits.value.and_then(|waits| waits.time), time, "{waits}");
+            assert_eq!(unknown, new, "{waits}");
+        }
     }
 
     #[test]

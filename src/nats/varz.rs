@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::decode::{Answer, Body, null_is_default};
+use super::decode::{Answer, Apart, Body, null_is_default};
 use super::time::{Nanoseconds, Timestamp, instant};
 use super::version::Version;
 
@@ -78,8 +78,8 @@ pub struct Varz {
     pub mqtt: Listener,
     #[serde(deserialize_with = "null_is_default")]
     pub websocket: Listener,
-    /// Persistence, although it stands in this body; from 2.12.14 and 2.14.4.
-    pub disk_io_wait_stats: Option<DiskIoWait>,
+    /// Persistence, although it stands in this body, of which it must cost nothing else; from 2.12.14 and 2.14.4.
+    pub disk_io_wait_stats: Apart<DiskIoWait>,
 }
 
 /// A count for each kind of connection; from 2.10.
@@ -179,6 +179,10 @@ impl Body for Varz {
         "websocket.**",
         "proxies.**",
     ];
+
+    fn unknown_apart(&self) -> Vec<String> {
+        self.disk_io_wait_stats.unknown("disk_io_wait_stats")
+    }
 }
 
 impl Varz {

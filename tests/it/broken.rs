@@ -313,6 +313,25 @@ async fn unknown_fields_are_counted() {
     }
 }
 
+/// The one field of `/varz` that is shown and belongs to the persistence tier.
+#[tokio::test]
+async fn odd_waits_of_the_disk_cost_only_themselves() {
+    let monitor = Monitor::start(Model::default()).await;
+    let exporter = exporter(&monitor);
+    let mut healthy = steady(&scrape(&exporter).await);
+    healthy.retain(|(name, _), _| !name.starts_with("nats_jetstream_disk_"));
+    for (count, odd) in [(1.0, json!({ "waits": 5, "wait_time": -1 })), (2.0, json!("7ms"))] {
+        let odd = changed(&monitor, Question::Varz, |body| body["disk_io_wait_stats"] = odd);
+        monitor.gate.spoil(Question::Varz, odd);
+        let samples = scrape(&exporter).await;
+        assert_eq!(steady(&samples), healthy);
+        assert_eq!(samples.state("n1", "base").as_deref(), Some("ok"));
+        let unknown = [("endpoint", "varz")];
+        let unknown = samples.value("nats_exporter_unknown_fields_total", &unknown);
+        assert_eq!(unknown, Some(count), "it is told");
+    }
+}
+
 /// An answer that names its server and nothing else is an answer, of which next to nothing is known.
 #[tokio::test]
 async fn what_is_missing_or_null_is_not_invented() {
