@@ -285,8 +285,8 @@ impl Memory {
         for field in fields {
             let numbers = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
             let parts = field.split('.').map(|part| if numbers(part) { "*" } else { part });
-            let field = parts.collect::<Vec<_>>().join(".");
-            // A server that invents names must not fill the memory.
+            // A server that invents names must not fill the memory, with many or with long ones.
+            let field: String = parts.collect::<Vec<_>>().join(".").chars().take(200).collect();
             if inner.unknown_fields.len() < 1_000
                 && inner.unknown_fields.insert(format!("{endpoint} {field}"))
             {
@@ -540,6 +540,19 @@ mod tests {
         ] {
             assert_eq!(expected(&memory, 0, Some(&nameless(ids)), after * minute), peers);
         }
+    }
+
+    #[test]
+    fn invented_fields_are_kept_in_short_and_so_many_only() {
+        let memory = Memory::default();
+        for number in 0..2_000 {
+            let field = format!("f{number}x{}", "x".repeat(1_000));
+            memory.unknown_fields("t", Endpoint::Varz, vec![field]);
+        }
+        assert_eq!(memory.history(Endpoint::Varz).unknown_fields, 2_000);
+        let inner = memory.lock();
+        assert_eq!(inner.unknown_fields.len(), 1_000);
+        assert!(inner.unknown_fields.iter().all(|field| field.len() < 300));
     }
 
     #[tokio::test(start_paused = true)]
