@@ -373,7 +373,7 @@ impl Group {
 
 /// Leaves out the addresses of servers that have another one now.
 ///
-/// Of two addresses that were found by DNS or configured, and told the same name and cluster, the one
+/// Of two addresses that were found by DNS or configured, told the same name and cluster, and are shown in one cluster, the one
 /// found by DNS is left out when the server answers at the other one and not at this, or at this one
 /// only out of DNS. When it answers at neither, the newest address stands for it. So a server that was
 /// started anew elsewhere is never shown twice, and its old address is forgotten as soon as it is gone
@@ -407,10 +407,11 @@ fn heir(snapshots: &[Snapshot], at: usize) -> Option<usize> {
     let is_gone = |snapshot: &Snapshot| snapshot.found.as_ref().is_some_and(|found| found.is_gone);
     let newest = |at: usize| (snapshots[at].memory.history(Endpoint::Varz).last_success, at);
     let takes_over = |(other, new): &(usize, &Snapshot)| {
-        let same = new
-            .learned
-            .as_ref()
-            .is_some_and(|new| new.stable_name() == Some(name) && new.cluster == learned.cluster);
+        // Two clusters may have the same name of their own, and another one in the configuration.
+        let same = new.identity.cluster == old.identity.cluster
+            && new.learned.as_ref().is_some_and(|new| {
+                new.stable_name() == Some(name) && new.cluster == learned.cluster
+            });
         *other != at
             && same
             && match (answers(old), answers(new)) {

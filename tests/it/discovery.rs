@@ -2,6 +2,7 @@
 //! records change and that fails.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use nats_harness::{Cluster, MonitorTls, Port, newest};
@@ -11,6 +12,8 @@ use crate::real_server::three_servers;
 use crate::support::authority::Authority;
 use crate::support::dns::{Address, Mood, NameServer};
 use crate::support::exporter::Exporter;
+use crate::support::model::Model;
+use crate::support::monitor::Monitor;
 use crate::support::samples::{Sample, Samples};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -378,4 +381,41 @@ async fn certificates_are_checked_against_the_address_the_host_or_the_name_that_
         let by_service = "dnssrv+https://_monitor._tcp.test";
         assert_eq!(reason(&dns, &authority, by_service, "").await, service, "{host}");
     }
+}
+
+/// Names of servers, and the name that a cluster gives itself, are the same in many clusters.
+#[tokio::test]
+async fn a_server_of_another_cluster_does_not_stand_in_for_one_that_is_down() {
+    let (dns, port) = (NameServer::start().await, Port::any().unwrap());
+    let mut servers = Vec::new();
+    let mut targets = "targets:\n".to_owned();
+    for (host, cluster) in [(2, "east"), (3, "west")] {
+        let monitor = Monitor::start(Model { id: cluster.to_owned(), ..Model::default() }).await;
+        let address = Address::start(host, port.number(), monitor.gate.address().port()).await;
+        let name = format!("{cluster}.test");
+        dns.set_addresses(&name, &[&format!("127.0.0.{host}")]);
+        writeln!(
+            targets,
+            "  - {{url: \"dns+http://{name}:{}\", cluster: {cluster}}}",
+            port.number()
+        )
+        .unwrap();
+        servers.push((monitor, Some(address)));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("exporter.yaml");
+    std::fs::write(&file, targets).unwrap();
+    let (nameserver, address) = dns.variable();
+    let exporter = Exporter::start_with(
+        &[format!("--config.file={}", file.display())],
+        &[(nameserver, address.as_str())],
+    );
+    let up = |samples: &Samples, cluster| samples.value("nats_up", &[("nats_cluster", cluster)]);
+    let ups = |samples: &Samples| (up(samples, "east"), up(samples, "west"));
+    let both = |samples: &Samples| ups(samples) == (Some(1.0), Some(1.0));
+    let samples = exporter.until("/metrics", PATIENCE, both).await;
+    assert!(both(&samples), "{}", exporter.log());
+    servers[0].1 = None;
+    let samples = exporter.samples("/metrics").await;
+    assert_eq!(ups(&samples), (Some(0.0), Some(1.0)), "{}", exporter.log());
 }
