@@ -293,6 +293,11 @@ impl Address {
                 "\"{shown}\" has more after its path; leave out what follows ? or #"
             ));
         }
+        if url.path().contains('@') {
+            return Err(format!(
+                "\"{shown}\" has an @ behind its first /; write a / in a user or password as %2F"
+            ));
+        }
         let credentials = credentials(&url)?;
         let kept = url.path().trim_end_matches('/').to_owned();
         url.set_path(&kept);
@@ -344,15 +349,28 @@ fn credentials(url: &Url) -> Result<Option<BasicAuth>, Reason> {
 
 /// A URL, or what was meant to be one, without user, password and query.
 ///
-/// A wrong URL may have its `@` and `?` anywhere, so this rather hides too much.
+/// A wrong URL may have its `@` and `?` anywhere, so this rather hides too much. Without any `@` it may be one that was
+/// cut within its password, as a list is at a comma.
 fn without_secrets(text: &str) -> String {
     let (before, host) = text.rsplit_once('@').map_or(("", text), |(user, host)| (user, host));
     let host = host.split_once(['?', '#']).map_or(host, |(host, _)| host);
     match before.split_once("://") {
-        _ if before.is_empty() => host.to_owned(),
+        _ if before.is_empty() => without_password(host),
         Some((scheme, _)) => format!("{scheme}://***@{host}"),
         None => format!("***@{host}"),
     }
+}
+
+/// A URL without `@`, and without what is behind its host and is no port.
+fn without_password(text: &str) -> String {
+    let start = text.find("://").map_or(0, |scheme| scheme + 3);
+    let (scheme, rest) = text.split_at(start);
+    let end = rest.find(']').or_else(|| rest.find(':')).unwrap_or(rest.len());
+    let (host, behind) = rest.split_at(end);
+    let Some((bracket, port)) = behind.split_once(':') else { return text.to_owned() };
+    let port = port.split('/').next().unwrap_or_default();
+    let is_port = port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit());
+    if is_port { text.to_owned() } else { format!("{scheme}{host}{bracket}:***") }
 }
 
 /// Host, port and path of a server; of a name in DNS the URL as it was written.

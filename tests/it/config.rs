@@ -513,3 +513,19 @@ fn the_examples_of_the_documentation_are_valid() {
     assert_eq!(complete.len(), 2, "a complete example in each language");
     assert_eq!(complete[0], complete[1], "the complete examples say the same");
 }
+
+/// A list is cut at commas and blanks, whatever they stand in.
+#[test]
+fn no_part_of_a_password_is_told_that_a_list_was_cut_within() {
+    for password in ["S3cret,tail", "S3cret tail", "[S3cret,tail", "4711/S3cret", "47/tail/S3cret"]
+    {
+        let variable = format!("NATS_EXPORTER_TARGETS=http://monitor:{password}@nats:8222");
+        let told = message(&[], &[&variable]);
+        assert!(!["S3cret", "tail"].iter().any(|part| told.contains(part)), "{told}");
+        assert!(told.contains("NATS_EXPORTER_TARGETS"), "{told}");
+    }
+    for url in ["http://[::1]:x", "http://nats:82x/jsz", "nats:8222x"] {
+        let told = message(&[url], &[]);
+        assert!(told.contains(url.rsplit_once(':').unwrap().0), "{told}");
+    }
+}
