@@ -8,7 +8,8 @@ use clap::Parser as _;
 use nats_exporter::check;
 use nats_exporter::cli::{Cli, Command, completions};
 use nats_exporter::config::{Config, ConfigError, process_environment};
-use nats_exporter::exporter::Exporter;
+use nats_exporter::exporter::{Exporter, Loader};
+use nats_exporter::nats::client::ClientError;
 use nats_exporter::web::{Access, Server};
 use nats_exporter::{docs, healthcheck, manual, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
@@ -39,21 +40,29 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return fail(BAD_CONFIGURATION, &error),
     };
+    let loader = Box::new(move || Config::load(&flags, process_environment()));
     if config_check {
-        return match Access::load(config.web.config_file.as_deref(), Arc::default()) {
-            Ok(_) => print(b"the configuration is valid\n"),
-            Err(error) => fail(BAD_CONFIGURATION, &error),
+        return match can_be_used(config, loader) {
+            Ok(()) => print(b"the configuration is valid\n"),
+            Err(error) => fail(BAD_CONFIGURATION, error.as_ref()),
         };
     }
     if let Err(error) = telemetry::init(&config.log) {
         return fail(BAD_CONFIGURATION, &error);
     }
-    let loader = Box::new(move || Config::load(&flags, process_environment()));
     let exporter = match Exporter::new(config, loader) {
         Ok(exporter) => Arc::new(exporter),
         Err(error) => return fail(BAD_CONFIGURATION, &error),
     };
     run(async { serve(exporter).await.map(|()| ExitCode::SUCCESS) })
+}
+
+/// Makes everything that a start makes of the configuration and the files that it names.
+fn can_be_used(config: Config, loader: Loader) -> Result<(), Box<dyn std::error::Error>> {
+    let web_file = config.web.config_file.clone();
+    Exporter::new(config, loader)?;
+    Access::load(web_file.as_deref(), Arc::default())?;
+    Ok(())
 }
 
 /// Runs to the end; a request that hangs does not hold the exit.
@@ -68,7 +77,7 @@ where
     let result = runtime.block_on(main);
     runtime.shutdown_background();
     result.unwrap_or_else(|error| {
-        let is_config = error.downcast_ref::<ConfigError>().is_some();
+        let is_config = error.is::<ConfigError>() || error.is::<ClientError>();
         fail(if is_config { BAD_CONFIGURATION } else { 1 }, error.as_ref())
     })
 }

@@ -211,6 +211,14 @@ async fn mistakes_are_told_and_end_with_two() {
     assert_eq!(checked.code, 2, "{}", checked.errors);
     let checked = check(&["restart", "http://127.0.0.1:1"]).await;
     assert_eq!(checked.code, 2, "{}", checked.errors);
+    // No configuration is wrong here, but what it names.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("exporter.yaml");
+    std::fs::write(folder.path().join("empty.pem"), "").unwrap();
+    std::fs::write(&file, "targets: [{url: \"https://h\", tls: {ca_file: empty.pem}}]\n").unwrap();
+    let checked = check(&[format!("--config.file={}", file.display())]).await;
+    assert_eq!(checked.code, 2, "{}", checked.errors);
+    assert!(checked.errors.contains("empty.pem"), "{}", checked.errors);
     let checked = check(&["restart", "--server=n7", "http://127.0.0.1:1"]).await;
     assert_eq!(checked.code, 5, "{}", checked.errors);
     assert!(checked.text.contains("No server called n7 was seen"), "{}", checked.text);

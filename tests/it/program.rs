@@ -122,6 +122,9 @@ fn mistakes_end_it_with_2_and_a_message() {
     let bad = with_file(&bad);
     let missing = with_file(&folder.path().join("missing.yaml"));
     let empty_ca = with_file(&empty_ca);
+    let checked = run(&["--config.check", &empty_ca[0]]);
+    assert_eq!(checked.status.code(), Some(2), "{checked:?}");
+    assert!(text(&checked.stderr).contains("empty.pem"), "{checked:?}");
     for (arguments, message) in [
         (["--no-such-flag"], "--no-such-flag"),
         (["--scrape.timeout=5"], "scrape.timeout"),
