@@ -125,19 +125,20 @@ pub const PERSISTENCE: &[Step] = &[
         avoid: "Do not restart it for that: whether it holds the only copy of something cannot be seen.",
         runbook: "NatsJetStreamNotAnswering",
     },
-    Step {
-        reasons: &["stream_without_leader"],
-        wrong: "holding streams that have no leader",
-        first: "See which of their replicas are missing, and bring those servers back.",
-        avoid: "Do not restart servers that hold a replica: each is a vote.",
-        runbook: "NatsJetStreamStreamLeaderless",
-    },
+    // A full store is why streams have no leader, when both are so and no server is missing, of which the base tier tells.
     Step {
         reasons: &["storage_full"],
         wrong: "at the limit of its file storage, so that streams refuse messages",
         first: "Delete or purge what is not needed, or raise the limit.",
         avoid: "Do not restart it: the storage stays full.",
         runbook: "NatsJetStreamStorageHigh",
+    },
+    Step {
+        reasons: &["stream_without_leader"],
+        wrong: "holding streams that have no leader",
+        first: "See which of their replicas are missing, and bring those servers back.",
+        avoid: "Do not restart servers that hold a replica: each is a vote.",
+        runbook: "NatsJetStreamStreamLeaderless",
     },
     Step {
         reasons: &["messages_lost"],
