@@ -720,6 +720,41 @@ mod tests {
         assert_eq!(detail.unknown, 4, "another account");
     }
 
+    /// The number of replicas is what tells a single replica from a stream that was not started.
+    #[test]
+    fn a_stream_of_another_size_does_not_show_the_configuration_that_it_had_before() {
+        let body = |config: &str, leader: &str, others: &[&str]| {
+            let others: Vec<_> = others.iter().map(|n| format!(r#"{{"name":"{n}"}}"#)).collect();
+            format!(
+                r#"{{"server_id":"S","account_details":[{{"name":"A","stream_detail":[
+                {{"name":"S","created":"2026-01-01T00:00:00Z"{config},
+                  "cluster":{{"leader":"{leader}","replicas":[{}]}}}}]}}]}}"#,
+                others.join(",")
+            )
+        };
+        let read_with = |body: &str, book| {
+            let (detail, book) =
+                read_pages(&[body], settings(), Known { own_name: Some("n1".to_owned()), book });
+            let stream = &detail.accounts[0].streams[0].stream;
+            ((stream.leads("n1", true), stream.leader_known(true), detail.unknown), Arc::new(book))
+        };
+        let three = r#","config":{"num_replicas":3}"#;
+        let (first, book) = read_with(&body(three, "n1", &["n2", "n3"]), None);
+        assert_eq!(first, (Some(true), true, 0));
+        let later = |leader: &str, others: &[&str]| {
+            read_with(&body("", leader, others), Some(Arc::clone(&book))).0
+        };
+        assert_eq!(later("n1", &["n2", "n3"]), (Some(true), true, 0));
+        assert_eq!(later("n2", &["n2", "n3"]), (Some(false), true, 0), "another leads");
+        assert_eq!(later("", &["n1", "n2", "n3"]), (Some(false), false, 0), "nobody leads");
+        assert_eq!(later("n1", &["n2"]), (Some(true), true, 1), "smaller");
+        assert_eq!(later("n1", &[]), (None, true, 1), "one replica, or not started");
+
+        let (unstarted, book) = read_with(&body(three, "n1", &[]), None);
+        let later = read_with(&body("", "n1", &[]), Some(book)).0;
+        assert_eq!((unstarted, later), ((Some(false), false, 0), unstarted));
+    }
+
     #[test]
     fn equal_configurations_are_held_once() {
         let same = r#"{"server_id":"S","account_details":[{"name":"A","stream_detail":[

@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::config::Detail;
+use crate::config::Detail as Level;
+use crate::detail::Detail;
 use crate::discovery::Status;
 use crate::nats::healthz::Check;
 use crate::nats::jsz::{MetaCluster, RaftGroup as _};
 use crate::scrape::Scrape;
-use crate::snapshot::{Snapshot, Switch};
+use crate::snapshot::{Persistence, Snapshot, Switch};
 use crate::tier::Tier;
 
 /// As long after its start a server may still be catching up, and another restart waits.
@@ -430,7 +431,7 @@ impl<'s> View<'s> {
             unseen.push("filters in the configuration hide streams".to_owned());
         }
         let hides_consumers =
-            jetstream.detail < Detail::Consumers || !jetstream.consumers.is_empty();
+            jetstream.detail < Level::Consumers || !jetstream.consumers.is_empty();
         if hides_consumers && self.servers().any(|(_, snapshot)| runs_jetstream(snapshot)) {
             unseen.push("settings in the configuration hide consumers".to_owned());
         }
@@ -548,6 +549,9 @@ fn unseen_of_jetstream(snapshot: &Snapshot) -> Option<String> {
             Some(_) if persistence.detail_age().is_some_and(|age| age > FRESH) => {
                 Some(format!("{server} told its streams more than a minute ago"))
             }
+            Some(_) if leads_unclear(persistence) => Some(format!(
+                "{server} has streams of which it is not known yet whether it leads them"
+            )),
             Some(detail) => {
                 let missing = detail.missing_accounts.filter(|missing| *missing > 0)?;
                 Some(format!("{server} did not tell {missing} of its accounts"))
@@ -569,6 +573,15 @@ fn unseen_health(snapshot: &Snapshot) -> Option<String> {
             "/healthz of {} does not tell whether its streams are well",
             snapshot.identity.server
         )
+    })
+}
+
+/// Whether there are streams of which it is not known whether the server leads them.
+fn leads_unclear(persistence: &Persistence) -> bool {
+    let mut streams = persistence.detail().into_iter().flat_map(Detail::streams);
+    let own_name = persistence.own_name.as_deref();
+    streams.any(|(_, held)| {
+        own_name.and_then(|name| held.stream.leads(name, persistence.clustered())).is_none()
     })
 }
 

@@ -3,14 +3,16 @@
 //!
 //! Asking for it doubles an answer and costs the server three times as much, and it seldom changes. An
 //! entry belongs to an account, a stream, a consumer and the time of its creation, so what is
-//! made anew under an old name never shows the configuration of what was there before.
+//! made anew under an old name never shows the configuration of what was there before. That of a stream
+//! belongs to the size of its raft group as well: with the number of replicas that it had before, a stream that
+//! has fewer now would look like one that was not started.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 
 use super::StreamDetail;
-use crate::nats::jsz::{Consumer, ConsumerConfig, Stream, StreamConfig};
+use crate::nats::jsz::{Consumer, ConsumerConfig, RaftGroup, Stream, StreamConfig};
 use crate::nats::time::Timestamp;
 
 /// What one server said of its configuration at one time.
@@ -22,6 +24,8 @@ pub struct Book {
 #[derive(Debug)]
 struct StreamEntry {
     created: Option<Timestamp>,
+    /// Of its raft group.
+    size: Option<usize>,
     config: Arc<StreamConfig>,
     /// By name.
     consumers: Vec<ConsumerEntry>,
@@ -41,7 +45,8 @@ impl Book {
         let Some(entries) = self.accounts.get(account) else { return };
         for StreamDetail { stream, consumers, .. } in streams {
             let Some(entry) = entries.get(&stream.name) else { continue };
-            if stream.config.is_none() && same(entry.created, stream.created) {
+            let is_same = same(entry.created, stream.created) && entry.size == size(stream);
+            if stream.config.is_none() && is_same {
                 stream.config = Some(Arc::clone(&entry.config));
             }
             let mut entries = entry.consumers.iter().peekable();
@@ -54,6 +59,10 @@ impl Book {
             }
         }
     }
+}
+
+fn size(stream: &Stream) -> Option<usize> {
+    stream.cluster.as_ref().map(RaftGroup::size)
 }
 
 /// Whether two times of creation are known and the same.
@@ -92,8 +101,12 @@ impl Writer {
             };
             let mut entries = Vec::with_capacity(consumers.len());
             entries.extend(consumers.iter().filter_map(entry));
-            let (created, config) = (stream.created, Arc::clone(config));
-            let entry = StreamEntry { created, config, consumers: entries };
+            let entry = StreamEntry {
+                created: stream.created,
+                size: size(stream),
+                config: Arc::clone(config),
+                consumers: entries,
+            };
             let account = self.book.accounts.entry(account.to_owned()).or_default();
             account.insert(stream.name.clone(), entry);
         }

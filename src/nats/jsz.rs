@@ -185,6 +185,11 @@ pub trait RaftGroup {
         is_group.then_some(Member { name: own_name, replica: None }).into_iter().chain(others)
     }
 
+    /// How many members the speaking server knows of. It leaves itself out of the list, unless there is no leader.
+    fn size(&self) -> usize {
+        self.replicas().len() + usize::from(self.leader().is_some())
+    }
+
     /// The members other than the speaking server, which lists itself when there is no leader.
     fn others<'s>(&'s self, own_name: &'s str) -> impl Iterator<Item = &'s Replica> {
         self.replicas().iter().filter(move |replica| replica.name != own_name)

@@ -64,17 +64,24 @@ struct Kept {
 #[derive(Debug, Clone)]
 struct Configuration {
     book: Arc<Book>,
+    /// The process that was asked, when it was known.
+    server_id: Option<String>,
     at: Instant,
     cost: Duration,
 }
 
 impl Kept {
-    /// Whether the next request is to ask for the configuration.
-    fn wants_configuration(&self, interval: Duration) -> bool {
+    /// Whether the next request is to ask the process `server_id` for the configuration. A new one is asked at once:
+    /// without it, a stream that it has not started would not be told from one that was made smaller.
+    fn wants_configuration(&self, interval: Duration, server_id: Option<&str>) -> bool {
         if self.configuration_failed {
             return false;
         }
         let Some(known) = &self.configuration else { return true };
+        let before = known.server_id.as_deref();
+        if before.zip(server_id).is_some_and(|(before, now)| before != now) {
+            return true;
+        }
         let rest = if self.unknown { interval.min(known.cost * REST) } else { interval };
         known.at.elapsed() >= rest
     }
@@ -191,14 +198,16 @@ impl DetailProbe {
             let _one = one_jsz.lock().await;
             let started = Instant::now();
             let settings = &config.jetstream;
+            let learned = memory.learned();
+            let server_id = learned.as_ref().map(|learned| learned.server_id.clone());
             let (with_configuration, mut before) = {
                 let mut kept = lock(&kept);
-                let wanted = kept.wants_configuration(settings.config_interval);
+                let wanted =
+                    kept.wants_configuration(settings.config_interval, server_id.as_deref());
                 // Taken for a failure until the answer is there: the request may be given up.
                 kept.configuration_failed = wanted;
                 (wanted, kept.configuration.clone())
             };
-            let learned = memory.learned();
             let question = JszDetail {
                 consumers: settings.detail >= Level::Consumers,
                 config: with_configuration,
@@ -211,7 +220,8 @@ impl DetailProbe {
             let (mut detail, book) = read(&client, question, settings, known).await?;
             if with_configuration {
                 let cost = started.elapsed();
-                before = Some(Configuration { book: Arc::new(book), at: started, cost });
+                let book = Arc::new(book);
+                before = Some(Configuration { book, server_id, at: started, cost });
             }
             detail.configured_at = before.as_ref().map(|configuration| configuration.at);
             let mut kept = lock(&kept);

@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use nats_harness::workload::{Plan, Workload};
-use nats_harness::{Cluster, Node, VERSIONS};
+use nats_harness::{Account, Cluster, Node, VERSIONS};
+use serde_json::Value;
 
 use crate::support::exporter::Exporter;
 use crate::support::samples::{Sample, Samples};
@@ -130,6 +131,7 @@ async fn cluster_with_jetstream(version: &str) {
     everything_is_in_order(&cluster, &exporter).await;
     sidecars_divide_the_work(&cluster, &exporter).await;
     the_usual_detail_has_less_and_the_same(&cluster, &exporter).await;
+    a_stream_that_is_made_smaller_keeps_its_leader(&cluster, &exporter).await;
 }
 
 /// Three servers with JetStream and accounts.
@@ -382,6 +384,31 @@ async fn sidecars_divide_the_work(cluster: &Cluster, central: &Exporter) {
         (together, of_nats(central.samples("/metrics").await))
     })
     .await;
+}
+
+/// The exporter knows the number of replicas from before, and does not take a single one for a stream that was not
+/// started.
+async fn a_stream_that_is_made_smaller_keeps_its_leader(cluster: &Cluster, exporter: &Exporter) {
+    let work = [("stream", "WORK")];
+    let client = cluster.client(Account::App, 0).await.unwrap();
+    let ask = async |what: &str, body: String| -> Value {
+        let subject = format!("$JS.API.STREAM.{what}.WORK");
+        let message = client.request(subject, body.into()).await.unwrap();
+        serde_json::from_slice(&message.payload).unwrap()
+    };
+    let mut config = ask("INFO", String::new()).await["config"].take();
+    assert_eq!(config["num_replicas"], 3);
+    config["num_replicas"] = 1.into();
+    let updated = ask("UPDATE", config.to_string()).await;
+    assert_eq!(updated["config"]["num_replicas"], 1, "{updated}");
+    let is_smaller = |samples: &Samples| {
+        let replicas = samples.value("nats_jetstream_stream_replicas_configured", &work);
+        let leads = samples.find("nats_jetstream_stream_is_leader", &work);
+        let leads: Vec<_> = leads.map(|sample| sample.text.as_str()).collect();
+        replicas == Some(1.0) && leads == ["1"]
+    };
+    let samples = exporter.until("/metrics", PATIENCE, is_smaller).await;
+    assert!(is_smaller(&samples), "{}", verdicts(&samples));
 }
 
 /// Without settings and replicas of consumers, and without holding those that another server leads,

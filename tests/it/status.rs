@@ -139,6 +139,31 @@ async fn a_hanging_jsz_does_not_delay_the_page() {
     assert!(!text.contains("SAFE"), "{text}");
 }
 
+/// With one replica where there were two, a stream looks like one that was not started, until its configuration is
+/// known. That it has no leader is more than is known then.
+#[tokio::test]
+async fn a_stream_that_was_made_smaller_is_not_called_leaderless() {
+    let monitor = Monitor::start(Model::default()).await;
+    // The configuration is asked for again after a hundred times this.
+    monitor.gate.spoil(Question::JszDetail, Fault::After(Duration::from_millis(500)));
+    let exporter = Exporter::start(&[monitor.url()]);
+    let samples = exporter.samples("/metrics").await;
+    assert_eq!(samples.find("nats_jetstream_stream_is_leader", &[]).count(), 2);
+    monitor.gate.heal();
+    monitor.change(|model| model.replicas = 1);
+    let text = says(
+        &exporter,
+        &[
+            "Persistence tier: JetStream OK on 1 of 1",
+            "n1 has streams of which it is not known yet whether it leads them",
+        ],
+    )
+    .await;
+    assert!(!text.contains("have no leader"), "{text}");
+    let samples = exporter.samples("/metrics").await;
+    assert_eq!(samples.find("nats_jetstream_stream_is_leader", &[]).count(), 0);
+}
+
 #[tokio::test]
 async fn what_the_configuration_hides_is_not_seen() {
     let monitor = Monitor::start(Model::default()).await;

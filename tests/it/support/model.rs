@@ -19,7 +19,7 @@ pub(crate) enum Condition {
     StreamUnwell,
 }
 
-/// One server of a cluster of two, which leads all of its streams.
+/// One server of a cluster of two, which leads all of its streams and consumers.
 #[derive(Debug, Clone)]
 pub(crate) struct Model {
     pub(crate) id: String,
@@ -29,8 +29,10 @@ pub(crate) struct Model {
     pub(crate) condition: Condition,
     /// The account of all streams.
     pub(crate) account: String,
-    /// Streams with one durable consumer `work`, two ephemeral ones and two replicas each.
+    /// Streams with one durable consumer `work` and two ephemeral ones each.
     pub(crate) streams: Vec<String>,
+    /// Of every stream and consumer: one, or two.
+    pub(crate) replicas: usize,
     /// Of every stream.
     pub(crate) messages: u64,
     /// The other server.
@@ -53,6 +55,7 @@ impl Model {
             condition: Condition::Well,
             account: "APP".to_owned(),
             streams: vec!["ORDERS".to_owned(), "EVENTS".to_owned()],
+            replicas: 2,
             messages: 42,
             peer: "n9".to_owned(),
         }
@@ -230,13 +233,13 @@ impl Model {
     }
 
     fn group(&self) -> Value {
+        let other =
+            json!({ "name": self.peer, "current": true, "active": 1_000_000, "peer": "abc" });
         json!({
             "name": self.cluster,
             "leader": self.name,
             "leader_since": "2026-01-02T03:00:02Z",
-            "replicas": [
-                { "name": self.peer, "current": true, "active": 1_000_000, "peer": "abc" },
-            ],
+            "replicas": vec![other; self.replicas - 1],
         })
     }
 
@@ -247,7 +250,7 @@ impl Model {
             "cluster": self.group(),
             "config": {
                 "name": name, "retention": "limits", "storage": "file", "discard": "old",
-                "num_replicas": 2, "max_msgs": -1, "max_bytes": 1_000_000, "max_age": 0,
+                "num_replicas": self.replicas, "max_msgs": -1, "max_bytes": 1_000_000, "max_age": 0,
                 "max_consumers": -1, "max_msgs_per_subject": -1, "max_msg_size": -1,
                 "duplicate_window": 120_000_000_000_u64, "sealed": false,
             },
