@@ -39,6 +39,8 @@ pub struct Learned {
     pub server_name: String,
     /// Nothing on a server without a cluster.
     pub cluster: Option<String>,
+    /// Whether it listens for routes: then its JetStream is clustered, if it has one.
+    pub clustered: bool,
     /// Nothing when it is no version number.
     pub version: Option<Version>,
 }
@@ -50,6 +52,7 @@ impl Learned {
             server_name: varz.server_name.clone().unwrap_or_else(|| server_id.clone()),
             server_id,
             cluster: varz.cluster.name.clone().filter(|name| !name.is_empty()),
+            clustered: varz.cluster.cluster_port.is_some_and(|port| port != 0),
             version: varz.parsed_version(),
         })
     }

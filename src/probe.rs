@@ -395,10 +395,7 @@ impl Probe {
             persistence.detail = persistence.detail.take().filter(Result::is_err);
         }
         let varz = base.varz();
-        persistence.clustered = match persistence.running() {
-            Some(jsz) => Some(jsz.meta_cluster.is_some()),
-            None => varz.map(|varz| varz.cluster.name.is_some()),
-        };
+        persistence.clustered = persistence.says_clustered(learned);
         if let Some(learned) = learned.filter(|learned| same(Some(&learned.server_id))) {
             persistence.own_name = Some(learned.server_name.clone());
             if persistence.running().is_some() {

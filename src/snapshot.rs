@@ -277,6 +277,17 @@ impl Persistence {
         health.get(Check::Enabled).map(|checked| checked.ok)
     }
 
+    /// Whether JetStream of the server is clustered, by its meta group and by what the server said of itself; nothing
+    /// when it never did.
+    ///
+    /// A clustered server that is recovering its store has streams and no meta group yet, and names itself as the leader
+    /// of each.
+    #[must_use]
+    pub fn says_clustered(&self, learned: Option<&Learned>) -> Option<bool> {
+        let has_meta = self.running().is_some_and(|jsz| jsz.meta_cluster.is_some());
+        if has_meta { Some(true) } else { learned.map(|learned| learned.clustered) }
+    }
+
     /// Whether JetStream of this server is clustered. When that is not known, yes: then nothing
     /// counts as led by this server that does not say so.
     #[must_use]

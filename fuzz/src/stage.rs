@@ -134,10 +134,7 @@ impl Server {
             .map(|varz| self.memory.peers(varz, base.routez(), None, Instant::now()));
         let mut persistence =
             Persistence { jsz, detail, health, version, ..Persistence::default() };
-        persistence.clustered = match persistence.running() {
-            Some(jsz) => Some(jsz.meta_cluster.is_some()),
-            None => base.varz().map(|varz| varz.cluster.name.is_some()),
-        };
+        persistence.clustered = persistence.says_clustered(learned.as_ref());
         persistence.disk_io_wait =
             base.varz().and_then(|varz| varz.disk_io_wait_stats.value.clone());
         persistence.own_name = learned.as_ref().map(|learned| learned.server_name.clone());

@@ -112,7 +112,10 @@ impl ByKind {
 #[serde(default)]
 #[allow(missing_docs)]
 pub struct Cluster {
+    /// May be there without a listener, and then JetStream is not clustered (seen on 2.15.1).
     pub name: Option<String>,
+    /// Left out when there is no listener.
+    pub cluster_port: Option<i64>,
     /// The configured routes. Each server of a cluster usually has the same list, itself included.
     #[serde(deserialize_with = "null_is_default")]
     pub urls: Vec<String>,

@@ -434,6 +434,31 @@ async fn streams_without_numbers_have_none() {
     assert_eq!(samples.find("nats_jetstream_stream_is_leader", &[]).count(), 2);
 }
 
+/// While its store is recovered, a server names itself as the leader of all that it holds. Others lead it meanwhile, or
+/// nobody does.
+#[tokio::test]
+async fn a_server_that_recovers_its_store_leads_nothing() {
+    let monitor = Monitor::start(Model::default()).await;
+    monitor.change(|model| model.condition = Condition::Recovering);
+    let exporter = exporter(&monitor);
+    scrape(&exporter).await;
+    for varz in [None, Some(Fault::answer(500, ""))] {
+        if let Some(fault) = varz {
+            monitor.gate.spoil(Question::Varz, fault);
+        }
+        let samples = scrape(&exporter).await;
+        let values =
+            |name: &str| -> Vec<f64> { samples.find(name, &[]).map(Sample::value).collect() };
+        assert_eq!(values("nats_jetstream_stream_is_leader"), [0.0, 0.0]);
+        assert_eq!(values("nats_jetstream_stream_replica_consumers_led"), [0.0, 0.0]);
+        assert_eq!(values("nats_jetstream_stream_messages"), [0.0; 0]);
+        assert_eq!(values("nats_jetstream_consumer_pending_messages"), [0.0; 0]);
+        assert_eq!(values("nats_jetstream_stream_replica_messages"), [42.0, 42.0]);
+        let reasons = ["recovering", "stream_without_leader", "consumer_without_leader"];
+        assert_eq!(samples.reasons("n1", "persistence"), reasons.map(str::to_owned).into());
+    }
+}
+
 fn hostile_names() -> Vec<String> {
     vec![
         "double\"quote".to_owned(),

@@ -508,7 +508,7 @@ async fn the_defaults_show_every_one_of_some_thousand_consumers() {
 
 #[tokio::test]
 async fn health_is_asked_with_as_few_questions_as_the_version_allows() {
-    use Condition::{ListenersClosed, NoMetaLeader, StreamUnwell, SwitchedOff, Well};
+    use Condition::{ListenersClosed, NoMetaLeader, Recovering, StreamUnwell, SwitchedOff, Well};
     let cases = [
         (V2_9, Well, vec![PLAIN]),
         (V2_9, ListenersClosed, vec![PLAIN]),
@@ -522,6 +522,7 @@ async fn health_is_asked_with_as_few_questions_as_the_version_allows() {
         (V2_10, StreamUnwell, vec![WIDE]),
         (V2_15, Well, vec![WIDE]),
         (V2_15, ListenersClosed, vec![WIDE]),
+        (V2_15, Recovering, vec![WIDE]),
         (V2_15, SwitchedOff, vec![WIDE]),
         (V2_15, NoMetaLeader, vec![WIDE, ENABLED]),
         (V2_15, StreamUnwell, vec![WIDE]),
@@ -540,7 +541,7 @@ async fn health_is_asked_with_as_few_questions_as_the_version_allows() {
         let (yes, no) = (Some(1.0), Some(0.0));
         let wanted = match condition {
             Well => (yes, yes, yes),
-            ListenersClosed => (None, None, None),
+            ListenersClosed | Recovering => (None, None, None),
             SwitchedOff => (no, None, None),
             NoMetaLeader => (yes, no, None),
             StreamUnwell => (yes, yes, no),

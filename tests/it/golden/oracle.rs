@@ -171,6 +171,7 @@ pub(super) fn scrape(bodies: &Bodies) -> Scrape {
         server_id: ID.to_owned(),
         server_name: OWN_NAME.to_owned(),
         cluster: None,
+        clustered: false,
         version: None,
     };
     let snapshot = Snapshot {

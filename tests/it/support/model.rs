@@ -11,6 +11,8 @@ pub(crate) enum Condition {
     Well,
     /// A configured listener is not open.
     ListenersClosed,
+    /// The same, and JetStream is recovering its store: there are streams, and no raft group yet.
+    Recovering,
     /// JetStream has switched itself off.
     SwitchedOff,
     /// There is no meta leader.
@@ -117,7 +119,7 @@ impl Model {
             "gomaxprocs": 8,
             "cpu": 12.5,
             "connections": 3,
-            "total_connections": 17,
+            "total_connections": if self.condition == Condition::Recovering { 0 } else { 17 },
             "routes": 4,
             "remotes": 1,
             "leafnodes": 0,
@@ -213,7 +215,9 @@ impl Model {
         if self.since(2, 15) {
             meta["quorum_needed"] = json!(2);
         }
-        fields.insert("meta_cluster".to_owned(), meta);
+        if self.condition != Condition::Recovering {
+            fields.insert("meta_cluster".to_owned(), meta);
+        }
         if !query.is_empty() {
             let streams: Vec<_> =
                 self.streams.iter().map(|name| self.stream(name, query)).collect();
@@ -233,6 +237,9 @@ impl Model {
     }
 
     fn group(&self) -> Value {
+        if self.condition == Condition::Recovering {
+            return json!({ "name": self.cluster, "leader": self.name });
+        }
         let other =
             json!({ "name": self.peer, "current": true, "active": 1_000_000, "peer": "abc" });
         json!({
@@ -292,6 +299,7 @@ impl Model {
         if let Some(durable) = durable {
             config["durable_name"] = json!(durable);
         }
+        let cluster = (self.condition != Condition::Recovering).then(|| self.group());
         json!({
             "stream_name": stream,
             "name": name,
@@ -305,7 +313,7 @@ impl Model {
             "num_redelivered": 0,
             "num_waiting": 2,
             "num_pending": 35,
-            "cluster": self.group(),
+            "cluster": cluster,
             "ts": "2026-01-02T03:04:05.25Z",
         })
     }
@@ -330,7 +338,7 @@ impl Model {
         };
         let well = (200, r#"{"status":"ok"}"#.to_owned());
         let condition = self.condition;
-        if condition == Condition::ListenersClosed {
+        if matches!(condition, Condition::ListenersClosed | Condition::Recovering) {
             let status = if self.since(2, 10) { 500 } else { 503 };
             let text = "failed to be ready for connections after 1ms: server";
             return bad(status, "CONNECTION", text);
