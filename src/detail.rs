@@ -67,8 +67,8 @@ pub struct StreamDetail {
 pub struct Count {
     /// All.
     pub all: u64,
-    /// Those of a raft group whose leader is the server itself.
-    pub led: u64,
+    /// Those of a raft group whose leader is the server itself; nothing when its name was not known.
+    pub led: Option<u64>,
     /// Those of a raft group for which the server names no leader.
     pub leaderless: u64,
     /// Those without a raft group: all of a standalone server, and those that a clustered one has
@@ -77,28 +77,33 @@ pub struct Count {
 }
 
 impl Count {
+    /// None yet, for a server of this name.
+    fn new(own_name: Option<&str>) -> Self {
+        Self { led: own_name.map(|_| 0), ..Self::default() }
+    }
+
     fn note(&mut self, consumer: &Consumer, own_name: Option<&str>) {
         self.all += 1;
         match consumer.cluster.as_deref() {
             None => self.ungrouped += 1,
             Some(group) => match group.leader() {
                 None => self.leaderless += 1,
-                leader => self.led += u64::from(leader == own_name),
+                leader => self.led = self.led.map(|led| led + u64::from(leader == own_name)),
             },
         }
     }
 
     fn add(&mut self, other: Self) {
         self.all += other.all;
-        self.led += other.led;
+        self.led = self.led.zip(other.led).map(|(one, other)| one + other);
         self.leaderless += other.leaderless;
         self.ungrouped += other.ungrouped;
     }
 
-    /// Consumers that the server leads; a standalone server leads all.
+    /// Consumers that the server leads; a standalone server leads all. Nothing when that is not known.
     #[must_use]
-    pub fn led(self, clustered: bool) -> u64 {
-        if clustered { self.led } else { self.led + self.ungrouped }
+    pub fn led(self, clustered: bool) -> Option<u64> {
+        if clustered { self.led } else { Some(self.led.unwrap_or(0) + self.ungrouped) }
     }
 
     /// Consumers for which the server knows no leader.
@@ -414,6 +419,7 @@ impl Reader {
     fn reduce_consumers(&self, detail: &mut StreamDetail) {
         let StreamDetail { stream, consumers, count, folded } = detail;
         let own_name = self.known.own_name.as_deref();
+        *count = Count::new(own_name);
         let mut kinds: BTreeMap<FoldedKind, BTreeMap<Option<String>, Sums>> = BTreeMap::new();
         consumers.retain_mut(|consumer| {
             count.note(consumer, own_name);
@@ -449,6 +455,7 @@ impl Reader {
         };
         let mut detail = Detail {
             server_id: end.server_id,
+            consumers: Count::new(self.known.own_name.as_deref()),
             own_name: self.known.own_name,
             missing_accounts: end.total.map(|total| total.saturating_sub(self.received)),
             ..Detail::default()
@@ -585,9 +592,12 @@ mod tests {
             let (detail, _) = read_pages(&[ANSWER], settings.clone(), known(name));
             let stream = &detail.accounts[0].streams[0];
             assert_eq!(stream.consumers.len(), kept, "{name}");
-            let count = Count { all: 5, led, leaderless: 0, ungrouped: 1 };
+            let count = Count { all: 5, led: Some(led), leaderless: 0, ungrouped: 1 };
             assert_eq!(stream.count, count, "{name}");
         }
+        let nameless = read(ANSWER, settings.clone());
+        let count = nameless.accounts[0].streams[0].count;
+        assert_eq!((count.all, count.led(true), count.led(false)), (5, None, Some(1)));
         let all = JetStream { detail: Level::All, ..settings };
         let (detail, _) = read_pages(&[ANSWER], all, known("n9"));
         assert_eq!(detail.accounts[0].streams[0].consumers.len(), 5);

@@ -395,7 +395,7 @@ impl Table for StreamReplicaTable {
             => |r| r.consumers.all;
         gauge "nats_jetstream_stream_replica_consumers_led", "/jsz consumer_detail.cluster.leader",
             "Consumers of the stream of which this server says that it leads them."
-            => |r| r.own_name.map(|_| r.consumers.led(r.clustered));
+            => |r| r.own_name.and_then(|_| r.consumers.led(r.clustered));
         gauge "nats_jetstream_stream_replica_consumers_without_leader", "/jsz consumer_detail.cluster.leader",
             "Consumers of the stream with a replica on this server for which it names no leader; followers keep an old name for minutes."
             => |r| r.consumers.without_leader(r.clustered);

@@ -125,7 +125,11 @@ impl DetailProbe {
             Some(slot) => Some(slot) == self.slot(reading.started),
             None => reading.started.elapsed() < SHARED_FOR,
         };
-        if let Some(young) = newest.clone().or(shared).filter(is_young) {
+        // Without the name of the server, it does not tell what the server leads.
+        let name_is_known = self.memory.learned().is_some();
+        let is_whole =
+            |reading: &Arc<Reading<Detail>>| reading.value.own_name.is_some() || !name_is_known;
+        if let Some(young) = newest.clone().or(shared).filter(is_young).filter(is_whole) {
             return Some(Ok(young));
         }
         let mut waiting = self.fetch(varz);

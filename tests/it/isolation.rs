@@ -253,6 +253,27 @@ async fn detail_is_kept_for_its_interval_and_says_its_age() {
     assert_eq!(monitor.targets("/jsz"), ["/jsz", DETAIL, "/jsz"]);
 }
 
+/// A detail that came before the name of the server does not say that the server leads nothing.
+#[tokio::test]
+async fn a_detail_without_the_name_of_its_server_counts_no_consumers_as_led() {
+    for fault in [Fault::After(Duration::from_millis(600)), Fault::answer(500, "")] {
+        let monitor = Monitor::start(Model::default()).await;
+        let interval = [("NATS_EXPORTER_JETSTREAM_DETAIL_INTERVAL", "1h")];
+        let exporter = Exporter::start_with(&[monitor.url()], &interval);
+        monitor.gate.spoil(Question::Varz, fault.clone());
+        let led = |samples: &Samples| -> Vec<f64> {
+            let led = samples.find("nats_jetstream_stream_replica_consumers_led", &[]);
+            led.map(Sample::value).collect()
+        };
+        let samples = exporter.samples("/metrics").await;
+        assert!(!led(&samples).contains(&0.0), "{fault:?}");
+        monitor.gate.heal();
+        // Once to learn the name, where that failed.
+        exporter.samples("/metrics?tier=base").await;
+        assert_eq!(led(&exporter.samples("/metrics").await), [3.0, 3.0], "{fault:?}");
+    }
+}
+
 const WITHOUT_CONFIG: &str = "/jsz?consumers=true&limit=1024";
 
 /// The configuration is half of a detail and most of its cost, and seldom changes.
