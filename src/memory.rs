@@ -116,8 +116,7 @@ struct Inner {
     learned: Option<Learned>,
     /// Process that accepted connections when it was asked last.
     accepted: Option<String>,
-    /// Process whose JetStream was on when it was asked last.
-    enabled: Option<String>,
+    jetstream: Option<Ran>,
     /// Names of route peers, and when each was connected last.
     remotes: BTreeMap<String, Instant>,
     /// The most peers, and when as many were connected last.
@@ -131,11 +130,34 @@ struct Inner {
     unknown_fields: BTreeSet<String>,
 }
 
+/// A process whose JetStream was on.
+#[derive(Debug)]
+struct Ran {
+    server_id: String,
+    /// When `/jsz` had first said that it is not on any more.
+    denied: Option<Instant>,
+}
+
 #[derive(Debug)]
 struct Rise {
     server_id: String,
     count: u64,
     at: Option<Instant>,
+}
+
+/// What a server says of its JetStream.
+#[derive(Debug, Clone, Copy)]
+pub enum Told {
+    /// It is on.
+    On,
+    /// `/jsz` says that it is off, and `/healthz` that it has not switched itself off. Both may be true of one that has
+    /// done so in between, unless `/healthz` was asked after `/jsz` had answered.
+    NotConfigured {
+        /// When `/jsz` had answered.
+        jsz_answered: Instant,
+        /// When `/healthz` was asked.
+        health_asked: Instant,
+    },
 }
 
 /// The route peers that a server has and should have, as far as is known.
@@ -194,15 +216,22 @@ impl Memory {
         seen.as_deref() == Some(server_id)
     }
 
-    /// Whether JetStream of the process `server_id` was on when the server told last.
-    #[must_use]
-    pub fn jetstream_was_on(&self, server_id: &str) -> bool {
-        self.lock().enabled.as_deref() == Some(server_id)
-    }
-
-    /// Notes that JetStream of the process `server_id` is on, or is not configured any more.
-    pub fn note_jetstream(&self, server_id: &str, on: bool) {
-        self.lock().enabled = on.then(|| server_id.to_owned());
+    /// Notes what the process `server_id` says of its JetStream, and returns whether it was on.
+    pub fn jetstream_was_on(&self, server_id: &str, now: Option<Told>) -> bool {
+        let before = &mut self.lock().jetstream;
+        match now {
+            Some(Told::On) => {
+                *before = Some(Ran { server_id: server_id.to_owned(), denied: None });
+            }
+            Some(Told::NotConfigured { jsz_answered, health_asked }) => {
+                before.take_if(|ran| {
+                    ran.server_id == server_id
+                        && health_asked > *ran.denied.get_or_insert(jsz_answered)
+                });
+            }
+            None => {}
+        }
+        before.as_ref().is_some_and(|ran| ran.server_id == server_id)
     }
 
     /// Notes the count of slow consumers, and returns whether it rose in the last five minutes.
@@ -459,10 +488,26 @@ mod tests {
         assert!(memory.accepts("A", Some(true)));
         assert!(memory.accepts("A", Some(false)));
         assert!(!memory.accepts("B", Some(false)), "a new process");
-        memory.note_jetstream("A", true);
-        assert!(memory.jetstream_was_on("A") && !memory.jetstream_was_on("B"));
-        memory.note_jetstream("A", false);
-        assert!(!memory.jetstream_was_on("A"));
+        assert!(memory.jetstream_was_on("A", Some(Told::On)));
+        assert!(memory.jetstream_was_on("A", None) && !memory.jetstream_was_on("B", None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn jetstream_that_was_on_is_not_configured_when_the_health_check_came_later() {
+        let memory = Memory::default();
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        let not_configured = |jsz_answered, health_asked| {
+            let told = Told::NotConfigured { jsz_answered, health_asked };
+            memory.jetstream_was_on("A", Some(told))
+        };
+        assert!(!not_configured(start + second, start), "it never was");
+        assert!(memory.jetstream_was_on("A", Some(Told::On)));
+        assert!(not_configured(start + second, start));
+        assert!(not_configured(start + second, start), "another scrape with the same answers");
+        assert!(not_configured(start + 3 * second, start), "one of them is new");
+        assert!(!not_configured(start + 3 * second, start + 2 * second));
+        assert!(!memory.jetstream_was_on("A", None));
     }
 
     #[tokio::test(start_paused = true)]

@@ -209,13 +209,8 @@ impl Probe {
                 && self.memory.slow_consumers_rise(id, count, Instant::now()),
         };
         if let Some(persistence) = persistence {
-            persistence.was_on = self.memory.jetstream_was_on(id);
+            persistence.was_on = self.memory.jetstream_was_on(id, persistence.told());
             persistence.verdict = verdict::persistence(persistence, base, before);
-            if persistence.running().is_some() {
-                self.memory.note_jetstream(id, true);
-            } else if persistence.says_not_configured() {
-                self.memory.note_jetstream(id, false);
-            }
         }
         base.verdict = Some(verdict::base(base, before));
     }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::detail::Detail;
 use crate::flight::Outcome;
-use crate::memory::{Learned, Memory, Peers};
+use crate::memory::{Learned, Memory, Peers, Told};
 use crate::nats::endpoint::Endpoint;
 use crate::nats::healthz::{Check, Checked, Health};
 use crate::nats::jsz::Jsz;
@@ -250,8 +250,8 @@ impl Persistence {
     /// Whether JetStream is on; nothing when `/jsz` did not say.
     ///
     /// `/jsz` says `disabled` both when it is switched off and when it is not configured. The
-    /// enabled question of `/healthz` fails only in the first case. The two are separate requests,
-    /// so a process whose JetStream was on has to say twice that it is not configured.
+    /// enabled question of `/healthz` fails only in the first case. The two are separate requests, so of a
+    /// process whose JetStream was on the second is believed only when it was asked after the first.
     #[must_use]
     pub fn switch(&self) -> Option<Switch> {
         if self.running().is_some() {
@@ -266,10 +266,18 @@ impl Persistence {
         })
     }
 
-    /// Whether `/jsz` and `/healthz` together say that JetStream is not configured.
+    /// What `/jsz` and `/healthz` together say of JetStream; nothing when it is off, or not for sure.
     #[must_use]
-    pub fn says_not_configured(&self) -> bool {
-        self.jsz().is_some() && self.running().is_none() && self.enabled() == Some(true)
+    pub fn told(&self) -> Option<Told> {
+        if self.running().is_some() {
+            return Some(Told::On);
+        }
+        let (jsz, health) =
+            (self.jsz.as_ref()?.as_ref().ok()?, self.health.as_ref()?.as_ref().ok()?);
+        (self.enabled() == Some(true)).then(|| Told::NotConfigured {
+            jsz_answered: jsz.started + jsz.elapsed,
+            health_asked: health.started,
+        })
     }
 
     fn enabled(&self) -> Option<bool> {

@@ -172,6 +172,38 @@ async fn futures_of<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Outpu
     done.into_iter().flatten().collect()
 }
 
+/// JetStream switched itself off between two answers that would tell it from one that is not configured otherwise.
+#[tokio::test]
+async fn two_scrapes_with_the_same_answers_do_not_make_jetstream_not_configured() {
+    let monitor = Monitor::start(Model::default()).await;
+    let exporter = Exporter::start(&[monitor.url()]);
+    exporter.samples("/metrics").await;
+    monitor.forget();
+    monitor.change(|model| model.condition = Condition::SwitchedOff);
+    monitor.gate.spoil(Question::JszPlain, Fault::Gated);
+    monitor.gate.spoil(Question::Healthz, Fault::answer(200, r#"{"status":"ok"}"#));
+    let scrape = || exporter.samples("/metrics?tier=persistence");
+    let second = async {
+        monitor.asked(Question::Healthz, 1).await;
+        scrape().await
+    };
+    let open = async {
+        // It may share the health check of the first instead.
+        let asked = monitor.asked(Question::Healthz, 2);
+        let _ = tokio::time::timeout(Duration::from_secs(2), asked).await;
+        monitor.gate.open();
+    };
+    let (first, second, ()) = tokio::join!(scrape(), second, open);
+    assert_eq!(monitor.count(Question::JszPlain), 1);
+    let configured = |samples: &Samples| samples.value("nats_jetstream_configured", &[]);
+    for samples in [first, second] {
+        assert_eq!(configured(&samples), None);
+        let reasons = samples.reasons("n1", "persistence");
+        assert_eq!(reasons, ["switched_off".to_owned()].into());
+    }
+    assert_eq!(configured(&scrape().await), Some(0.0), "the health check came later");
+}
+
 #[tokio::test]
 async fn a_scraper_that_goes_away_takes_no_answer_along() {
     let monitor = Monitor::start(Model::default()).await;
