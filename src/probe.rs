@@ -154,7 +154,7 @@ impl Probe {
             if let Some(running) = persistence.running() {
                 self.detail.forget_all_but(running.server_id.as_deref());
             }
-            self.complete(persistence, &base, learned.as_ref());
+            Self::complete(persistence, &base, learned.as_ref(), now);
         }
         self.judge(&mut base, persistence.as_mut(), learned.as_ref());
         Snapshot {
@@ -370,13 +370,16 @@ impl Probe {
     ///
     /// They come from separate requests, and the server may have been restarted in between: leaders
     /// are told by name and `/jsz` has only the id, so the ids have to agree. A detail speaks for
-    /// itself when the plain form failed, unless it is an old one.
-    fn complete(&self, persistence: &mut Persistence, base: &Base, learned: Option<&Learned>) {
+    /// itself when the plain form failed, unless it is older than the scrape, which `began` then.
+    fn complete(
+        persistence: &mut Persistence,
+        base: &Base,
+        learned: Option<&Learned>,
+        began: Instant,
+    ) {
         persistence.version = base.version;
         let detail_id = match &persistence.detail {
-            Some(Ok(reading)) if self.detail.slot(reading.started).is_none() => {
-                reading.value.server_id.clone()
-            }
+            Some(Ok(reading)) if detail::is_new(reading, began) => reading.value.server_id.clone(),
             _ => None,
         };
         let plain_failed = matches!(persistence.jsz, Some(Err(_)));

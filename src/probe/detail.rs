@@ -147,7 +147,7 @@ impl DetailProbe {
     ///
     /// Targets change the slot together: with intervals of their own, the old leader of a stream
     /// could be asked before an election and the new one after it, and both would deny it.
-    pub(super) fn slot(&self, at: Instant) -> Option<u128> {
+    fn slot(&self, at: Instant) -> Option<u128> {
         let interval = self.settings().detail_interval.as_nanos();
         let since = at.saturating_duration_since(self.epoch).as_nanos();
         since.checked_div(interval)
@@ -234,6 +234,11 @@ impl DetailProbe {
             Ok(detail)
         }
     }
+}
+
+/// Whether an answer came after `began`, or so shortly before that scrapes share it.
+pub(super) fn is_new(reading: &Reading<Detail>, began: Instant) -> bool {
+    reading.started + reading.elapsed + SHARED_FOR > began
 }
 
 /// Whether a version sorts the accounts on every page and says how many there are: only then do pages

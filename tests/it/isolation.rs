@@ -511,6 +511,23 @@ async fn detail_that_is_late_gives_way_to_the_last_one() {
     assert!(age(&samples) > 1.0, "{}", age(&samples));
 }
 
+/// Nothing says that it is still the same process.
+#[tokio::test]
+async fn detail_of_before_is_not_shown_beside_a_plain_form_that_failed() {
+    let monitor = Monitor::start(Model::default()).await;
+    let variables = [("NATS_EXPORTER_JETSTREAM_DETAIL_MAX_AGE", "1h")];
+    let exporter = Exporter::start_with(&[monitor.url()], &variables);
+    assert_eq!(messages(&exporter.samples("/metrics").await), [42.0, 42.0]);
+    // Until then it may be that of another scrape at the same time.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    monitor.gate.spoil(Question::JszPlain, Fault::answer(500, ""));
+    let samples = exporter.samples("/metrics").await;
+    assert_eq!(messages(&samples), [42.0, 42.0], "a new one speaks for itself");
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    monitor.gate.spoil(Question::JszDetail, Fault::Stall);
+    assert_eq!(messages(&within(&exporter, "/metrics", 2).await), [0.0; 0]);
+}
+
 /// An answer that comes after every scrape has ended is as good as none, and counts as a time-out
 /// once for each request, with one line in the log.
 #[tokio::test]
