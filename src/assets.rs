@@ -3,7 +3,7 @@
 //! What is here depends on nothing but the details that the servers sent, so scrapes with the same
 //! details share it, and what is made of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use crate::config::Config;
@@ -24,6 +24,8 @@ pub struct Assets {
     /// The configuration by which the servers were asked.
     pub config: Arc<Config>,
     led: OnceLock<Led>,
+    /// By cluster, the names of accounts that do not tell which account it is.
+    shared_names: OnceLock<BTreeMap<String, BTreeSet<String>>>,
 }
 
 /// The detail of one server.
@@ -64,8 +66,8 @@ pub struct LedStream<'s> {
     pub source: &'s Source,
     /// The leader's name.
     pub own_name: &'s str,
-    /// The account.
-    pub account: &'s Account,
+    /// What the account is called.
+    pub account: &'s str,
     /// The stream.
     pub stream: &'s Stream,
 }
@@ -98,7 +100,7 @@ impl Assets {
     /// Puts the details together. Leaders are looked for when they are needed first.
     #[must_use]
     pub fn new(sources: Vec<Source>, config: Arc<Config>) -> Self {
-        Self { sources, config, led: OnceLock::new() }
+        Self { sources, config, led: OnceLock::new(), shared_names: OnceLock::new() }
     }
 
     /// Whether they are written in less than a millisecond.
@@ -125,6 +127,42 @@ impl Assets {
         })
     }
 
+    /// What an account of `source` is called: by its name, or by its id where another account of the cluster has the
+    /// same name, or has the name for an id. Servers know different accounts, so none of them can tell by itself.
+    #[must_use]
+    pub fn account_label<'a>(&self, source: &Source, account: &'a Account) -> &'a str {
+        let shared = self.shared_names.get_or_init(|| self.find_shared_names());
+        let shared = shared.get(&source.identity.cluster);
+        let is_shared = shared.is_some_and(|names| names.contains(&account.name));
+        if is_shared { account.key() } else { &account.name }
+    }
+
+    /// The streams of `source`, each with what its account is called.
+    pub fn streams<'a>(
+        &'a self,
+        source: &'a Source,
+    ) -> impl Iterator<Item = (&'a str, &'a StreamDetail)> {
+        let streams = source.detail().streams();
+        streams.map(|(account, stream)| (self.account_label(source, account), stream))
+    }
+
+    fn find_shared_names(&self) -> BTreeMap<String, BTreeSet<String>> {
+        let mut clusters: BTreeMap<&str, BTreeSet<(&str, &str)>> = BTreeMap::new();
+        for source in &self.sources {
+            let accounts = source.detail().accounts.iter().map(|detail| &detail.account);
+            let known = clusters.entry(&source.identity.cluster).or_default();
+            known.extend(accounts.map(|account| (&*account.name, account.key())));
+        }
+        let shared = |known: &BTreeSet<(&str, &str)>| -> BTreeSet<String> {
+            let keys: BTreeSet<&str> = known.iter().map(|(_, key)| *key).collect();
+            let same = known.iter().zip(known.iter().skip(1)).filter(|(one, next)| one.0 == next.0);
+            let ids = known.iter().filter(|(name, key)| name != key && keys.contains(name));
+            same.map(|(one, _)| one).chain(ids).map(|(name, _)| (*name).to_owned()).collect()
+        };
+        let shared = clusters.iter().map(|(cluster, known)| ((*cluster).to_owned(), shared(known)));
+        shared.filter(|(_, names)| !names.is_empty()).collect()
+    }
+
     fn led(&self) -> &Led {
         self.led.get_or_init(|| self.elect())
     }
@@ -142,7 +180,7 @@ impl Assets {
         Some(LedStream {
             source,
             own_name: source.own_name.as_deref()?,
-            account: &self.account(at).account,
+            account: self.account_label(source, &self.account(at).account),
             stream: &self.stream(at).stream,
         })
     }
@@ -155,7 +193,8 @@ impl Assets {
                 source.detail().accounts.iter().enumerate()
             {
                 for (stream_at, StreamDetail { stream, .. }) in streams.iter().enumerate() {
-                    let key = [&*source.identity.cluster, &*account.name, &*stream.name];
+                    let account = self.account_label(source, account);
+                    let key = [&*source.identity.cluster, account, &*stream.name];
                     let place = StreamAt(at, account_at, stream_at);
                     replicas.entry(key).or_default().push(place);
                 }
@@ -241,5 +280,76 @@ impl Pool {
         let assets = Arc::new(assets);
         pool.push(Arc::downgrade(&assets));
         assets
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use clap::Parser as _;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::cli::Cli;
+    use crate::detail::{Known, Reader};
+
+    /// A server that leads a stream in each account; accounts are names and ids, with blanks between.
+    fn source(config: &Config, cluster: &str, server: &str, accounts: &str) -> Source {
+        let accounts = accounts.split(' ').map(|account| {
+            let (name, id) = account.split_once('=').unwrap();
+            format!(
+                r#"{{"name":"{name}","id":"{id}","stream_detail":[{{"name":"S","cluster":
+                {{"leader":"{server}","replicas":[{{"name":"other"}}]}}}}]}}"#
+            )
+        });
+        let accounts: Vec<_> = accounts.collect();
+        let answer = format!(r#"{{"server_id":"ID","account_details":[{}]}}"#, accounts.join(","));
+        let known = Known { own_name: Some(server.to_owned()), book: None };
+        let mut reader = Reader::new(config.jetstream.clone(), known);
+        reader.push(answer.as_bytes()).unwrap();
+        reader.end_page().unwrap();
+        let (value, _) = reader.finish().unwrap();
+        let (at, started, elapsed) = (SystemTime::now(), Instant::now(), Duration::ZERO);
+        Source {
+            at: 0,
+            identity: Identity { cluster: cluster.to_owned(), server: server.to_owned() },
+            own_name: Some(server.to_owned()),
+            clustered: true,
+            detail: Arc::new(Reading { value, at, started, elapsed }),
+        }
+    }
+
+    /// The led streams by cluster and account, with their leader.
+    fn led(servers: &[(&str, &str, &str)]) -> Vec<String> {
+        let flags = Cli::parse_from(["nats-exporter"]).flags;
+        let config = Config::load(&flags, std::iter::empty::<(String, String)>()).unwrap();
+        let sources = servers
+            .iter()
+            .map(|(cluster, server, accounts)| source(&config, cluster, server, accounts));
+        let assets = Assets::new(sources.collect(), Arc::new(config.clone()));
+        let label = |led: LedStream<'_>| {
+            format!("{} {} {}", led.source.identity.cluster, led.account, led.own_name)
+        };
+        assets.led_streams().map(label).collect()
+    }
+
+    #[test]
+    fn accounts_with_one_name_are_called_by_their_ids_on_every_server() {
+        let servers = [
+            ("C", "n1", "app=K1 sys=K9"),
+            ("C", "n2", "app=K2"),
+            ("C", "n3", "app=K3 app=K2"),
+            ("D", "m1", "app=K2"),
+        ];
+        let expected = ["C K1 n1", "C K2 n2", "C K3 n3", "C sys n1", "D app m1"];
+        assert_eq!(led(&servers), expected);
+    }
+
+    #[test]
+    fn no_account_passes_for_another() {
+        let servers = [("C", "n1", "K2=K1 K3=K3"), ("C", "n2", "app=K2 liar=K3")];
+        let found = led(&servers);
+        assert_eq!(found, ["C K1 n1", "C K3 n1", "C app n2", "C liar n2"]);
     }
 }

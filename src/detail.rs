@@ -23,7 +23,8 @@ use crate::nats::split::{Piece, Splitter};
 pub struct Detail {
     /// The process that answered.
     pub server_id: Option<String>,
-    /// By name.
+    /// By name and id, each id once. What they are called is for all servers together to say, see
+    /// [`Assets`](crate::assets::Assets).
     pub accounts: Vec<AccountDetail>,
     /// The name of the server by which consumers that it does not lead were left out; nothing when
     /// all are here, because the name was not known.
@@ -42,8 +43,7 @@ pub struct Detail {
 /// An account with its streams.
 #[derive(Debug, Default)]
 pub struct AccountDetail {
-    /// The account. Where several have the same name, all but the first are called by their id, and so is one
-    /// that has the id of another for a name. No two are called the same.
+    /// The account.
     pub account: Account,
     /// By name.
     pub streams: Vec<StreamDetail>,
@@ -403,10 +403,9 @@ impl Reader {
             stream.consumers.sort_by(|a, b| a.name.cmp(&b.name));
             stream.consumers.dedup_by(|a, b| a.name == b.name);
         }
-        let key = account.id.as_deref().unwrap_or(&account.name);
-        self.learned.note(key, &streams);
+        self.learned.note(account.key(), &streams);
         if let Some(book) = &self.known.book {
-            book.complete(key, &mut streams);
+            book.complete(account.key(), &mut streams);
         }
         for stream in &mut streams {
             self.reduce_consumers(stream);
@@ -460,19 +459,10 @@ impl Reader {
             missing_accounts: end.total.map(|total| total.saturating_sub(self.received)),
             ..Detail::default()
         };
-        // The names of accounts are tags that their owners chose: they may be the same twice, or the id of another.
-        let ids: BTreeSet<String> = self.accounts.keys().filter_map(|(_, id)| id.clone()).collect();
-        let mut taken = BTreeSet::new();
-        for ((name, id), mut account) in self.accounts {
-            if !self.settings.accounts.allows(&name) {
-                continue;
-            }
-            let is_of_other = ids.contains(&name) && id.as_ref() != Some(&name);
-            match id {
-                Some(id) if is_of_other || taken.contains(&name) => account.account.name = id,
-                _ => {}
-            }
-            if taken.insert(account.account.name.clone()) {
+        let mut keys = BTreeSet::new();
+        for ((name, _), account) in self.accounts {
+            if self.settings.accounts.allows(&name) && keys.insert(account.account.key().to_owned())
+            {
                 detail.accounts.push(account);
             }
         }
@@ -604,22 +594,13 @@ mod tests {
     }
 
     #[test]
-    fn accounts_with_one_name_are_told_apart_by_id() {
+    fn an_account_that_comes_twice_is_there_once() {
         let body = r#"{"server_id":"S","account_details":[
-            {"name":"A","id":"K2"},{"name":"B","id":"K3"},{"name":"A","id":"K1"}]}"#;
+            {"name":"B","id":"K2"},{"name":"A","id":"K1"},{"name":"B","id":"K3"},{"name":"C","id":"K1"},
+            {"name":"D"},{"name":"E","id":""}]}"#;
         let detail = read(body, settings());
-        let names: Vec<_> = detail.accounts.iter().map(|a| a.account.name.as_str()).collect();
-        assert_eq!(names, ["A", "K2", "B"]);
-    }
-
-    #[test]
-    fn no_account_passes_for_another() {
-        let body = r#"{"server_id":"S","account_details":[
-            {"name":"A","id":"K1"},{"name":"A","id":"K2"},{"name":"K2","id":"K3"},{"name":"K4","id":"K4"},
-            {"name":"liar","id":"K4"}]}"#;
-        let detail = read(body, settings());
-        let names: Vec<_> = detail.accounts.iter().map(|a| a.account.name.as_str()).collect();
-        assert_eq!(names, ["A", "K2", "K3", "K4", "liar"]);
+        let keys: Vec<_> = detail.accounts.iter().map(|a| a.account.key()).collect();
+        assert_eq!(keys, ["K1", "K2", "K3", "D", "E"]);
     }
 
     #[test]

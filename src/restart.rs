@@ -296,7 +296,7 @@ impl<'s> View<'s> {
         let ours = assets.led_streams().filter(|led| self.places.contains(&led.source.at));
         let mut streams = Vec::new();
         for found in ours {
-            let (account, stream) = (&*found.account.name, &*found.stream.name);
+            let (account, stream) = (found.account, &*found.stream.name);
             led.insert([account, stream]);
             let group = found.stream.cluster.iter();
             let members = group.flat_map(|group| group.members(found.own_name));
@@ -319,14 +319,13 @@ impl<'s> View<'s> {
         let some_hide = self.servers().any(hides);
         let mut leaderless = BTreeMap::new();
         for source in assets.sources.iter().filter(|source| self.places.contains(&source.at)) {
-            let held = source.detail().streams();
+            let held = assets.streams(source);
             // A leader that others name may be the server that is not seen, which is said in its place.
             let alone = held.filter(|(account, held)| {
                 let may_be_led = some_hide && held.stream.leader_known(source.clustered);
-                !led.contains(&[&*account.name, &*held.stream.name]) && !may_be_led
+                !led.contains(&[*account, &*held.stream.name]) && !may_be_led
             });
-            let labels =
-                alone.map(|(account, held)| stream_label(&account.name, &held.stream.name));
+            let labels = alone.map(|(account, held)| stream_label(account, &held.stream.name));
             leaderless.insert(source.at, labels.collect());
         }
         (self.streams, self.leaderless) = (streams, leaderless);

@@ -47,7 +47,8 @@ impl Table for AccountTable {
         for source in &assets.sources {
             let identity = &source.identity;
             for account in &source.detail().accounts {
-                let labels = [&identity.cluster, &identity.server, &*account.account.name];
+                let name = assets.account_label(source, &account.account);
+                let labels = [&identity.cluster, &identity.server, name];
                 entities.push(source.at, labels, account);
             }
         }

@@ -58,13 +58,13 @@ impl Table for FoldedTable {
     fn entities(assets: &Assets, _: Tier, entities: &mut Entities<Sums>) {
         for source in &assets.sources {
             let Some(own_name) = &source.own_name else { continue };
-            for (account, StreamDetail { stream, folded, .. }) in source.detail().streams() {
+            for (account, StreamDetail { stream, folded, .. }) in assets.streams(source) {
                 for folded in folded {
                     let identity = &source.identity;
                     let labels = [
                         &*identity.cluster,
                         &identity.server,
-                        &account.name,
+                        account,
                         &stream.name,
                         folded.kind.as_str(),
                     ];
@@ -375,12 +375,12 @@ impl Table for ConsumerReplicaTable {
         for source in &assets.sources {
             let identity = &source.identity;
             let (own_name, clustered) = (source.own_name.as_deref(), source.clustered);
-            for (account, StreamDetail { stream, consumers, .. }) in source.detail().streams() {
+            for (account, StreamDetail { stream, consumers, .. }) in assets.streams(source) {
                 for consumer in consumers {
                     let labels = [
                         &*identity.cluster,
                         &identity.server,
-                        &account.name,
+                        account,
                         &stream.name,
                         &consumer.name,
                     ];

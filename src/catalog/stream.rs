@@ -21,7 +21,7 @@ const LABELS: &[&str] = &["nats_cluster", "account", "stream"];
 impl<'s> LedStream<'s> {
     /// The values of `nats_cluster`, `account` and `stream`.
     pub(super) fn labels(&self) -> [&'s str; 3] {
-        [&self.source.identity.cluster, &self.account.name, &self.stream.name]
+        [&self.source.identity.cluster, self.account, &self.stream.name]
     }
 }
 
@@ -405,8 +405,8 @@ impl Table for StreamReplicaTable {
         for source in &assets.sources {
             let identity = &source.identity;
             let (own_name, clustered) = (source.own_name.as_deref(), source.clustered);
-            for (account, StreamDetail { stream, count, .. }) in source.detail().streams() {
-                let labels = [&identity.cluster, &identity.server, &*account.name, &*stream.name];
+            for (account, StreamDetail { stream, count, .. }) in assets.streams(source) {
+                let labels = [&identity.cluster, &identity.server, account, &*stream.name];
                 let entity = StreamReplica { stream, consumers: *count, own_name, clustered };
                 entities.push(source.at, labels, entity);
             }

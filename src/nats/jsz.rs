@@ -335,6 +335,14 @@ pub struct Account {
     pub api: Api,
 }
 
+impl Account {
+    /// What tells it from all others: its id, or its name where there is none. Names are tags that owners choose.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        self.id.as_deref().filter(|id| !id.is_empty()).unwrap_or(&self.name)
+    }
+}
+
 /// One stream of which the speaking server holds a replica.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
