@@ -205,7 +205,7 @@ pub struct JetStream {
     pub detail_interval: Duration,
     /// Oldest detail that is shown; at least `detail_interval`.
     pub detail_max_age: Duration,
-    /// How old what is shown of the configuration of streams and consumers may get.
+    /// How old the configuration of streams and consumers gets before it is asked for again.
     pub config_interval: Duration,
     /// Whether consumers without a durable name, and those of MQTT sessions, are summed per stream.
     pub fold_ephemeral_consumers: bool,

@@ -249,7 +249,8 @@ pub const SETTINGS: &[Setting] = &[
         flag: Some("jetstream.config-interval"),
         shape: Shape::One("DURATION"),
         fallback: Fallback::Value("5m"),
-        description: "Oldest configuration of streams and consumers that is shown; what is new is asked for earlier. \
+        description: "How often the configuration of streams and consumers is asked for; what is new is asked for earlier. \
+                      While that fails, the last one is shown for twelve times as long. \
                       It costs a server more than everything else; `0s` asks with every detail.",
     },
     Setting {

@@ -30,6 +30,10 @@ const SHARED_FOR: Duration = Duration::from_secs(1);
 /// on a small one it is there at the next scrape.
 const REST: u32 = 100;
 
+/// While requests for the configuration fail, the last one is shown for so many times `jetstream.config_interval`. Without
+/// it the consumers have no series of their own, so a server that is slow for some minutes keeps it.
+const KEPT_FOR: u32 = 12;
+
 /// Parts of an answer that may wait to be read.
 const CHUNKS: usize = 4;
 
@@ -210,7 +214,8 @@ impl DetailProbe {
                     kept.wants_configuration(settings.config_interval, server_id.as_deref());
                 // Taken for a failure until the answer is there: the request may be given up.
                 kept.configuration_failed = wanted;
-                (wanted, kept.configuration.clone())
+                let longest = settings.config_interval.saturating_mul(KEPT_FOR);
+                (wanted, kept.configuration.clone().filter(|known| known.at.elapsed() < longest))
             };
             let question = JszDetail {
                 consumers: settings.detail >= Level::Consumers,

@@ -378,6 +378,31 @@ async fn configuration_that_does_not_come_costs_every_second_detail_only() {
     assert_eq!(found, [0, 2, 0]);
 }
 
+/// Nobody knows whether limits of long ago are still true.
+#[tokio::test]
+async fn configuration_that_does_not_come_any_more_is_shown_for_some_intervals() {
+    let monitor = Monitor::start(Model::default()).await;
+    let shown = async |interval: &str| {
+        monitor.gate.heal();
+        let interval = [("NATS_EXPORTER_JETSTREAM_CONFIG_INTERVAL", interval)];
+        let exporter = Exporter::start_with(&[monitor.url()], &interval);
+        exporter.samples("/metrics").await;
+        monitor.gate.spoil_target(DETAIL, Fault::answer(500, ""));
+        // Longer than twelve of the shorter intervals, and than one of the longer ones.
+        tokio::time::sleep(Duration::from_millis(1300)).await;
+        assert_eq!(up(&exporter.samples("/metrics").await, "jsz_detail"), Some(0.0));
+        let samples = exporter.samples("/metrics").await;
+        assert_eq!(messages(&samples), [42.0, 42.0]);
+        let count = |name: &str| samples.find(name, &[]).count();
+        (
+            count("nats_jetstream_stream_limit_bytes"),
+            count("nats_exporter_jetstream_config_age_seconds"),
+        )
+    };
+    assert_eq!(shown("1s").await, (2, 1));
+    assert_eq!(shown("100ms").await, (0, 0));
+}
+
 /// Many accounts come in pages, and what of them was not sent is told.
 #[tokio::test]
 async fn accounts_come_in_pages() {
