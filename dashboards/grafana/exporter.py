@@ -4,7 +4,7 @@ from . import parts
 from .dashboard import Board
 from .panels import (
     BLUE, GREEN, NEUTRAL, NONE_WANTED_BUT_NO_CALL, ORANGE, RED, Label, Query, Value, about, matrix, series, stat, table,
-    watched,
+    watched, watched_below,
 )
 
 # More lines than this are not drawn at once: the highest are.
@@ -108,10 +108,13 @@ def _believable(board):
             "Configuration", 3,
             about(
                 "nats_exporter_config_last_reload_successful",
+                "That of the web configuration file counts where there is one.",
                 good="in use. Otherwise the exporter would not start with the configuration that it has.",
                 alerts=["NatsExporterConfigRejected"],
             ),
-            Query("min(nats_exporter_config_last_reload_successful<exporter>)", "newest"),
+            Query(
+                "min(nats_exporter_config_last_reload_successful<exporter>)"
+                " * (min(nats_exporter_web_config_last_reload_successful<exporter>) or vector(1))", "newest"),
             unit="none", states={1: ("in use", GREEN), 0: ("REFUSED", ORANGE)},
         ),
     )
@@ -403,7 +406,7 @@ def _process(board):
             about(
                 "Version, start and configuration of each exporter.",
                 good="one version, and the newest configuration in use everywhere.",
-                alerts=["NatsExporterConfigRejected"],
+                alerts=["NatsExporterConfigRejected", "NatsExporterCertificateExpiring"],
             ),
             Label("job", "Job"),
             Label("instance", "Exporter"),
@@ -418,6 +421,13 @@ def _process(board):
             Value("loaded", "Configuration of",
                   f"1000 * {_by_exporter('nats_exporter_config_last_reload_success_timestamp_seconds<exporter>')}",
                   "dateTimeFromNow"),
+            Value("web", "Web configuration",
+                  _by_exporter("nats_exporter_web_config_last_reload_successful<exporter>"), "none",
+                  {1: ("in use", GREEN), 0: ("REFUSED", ORANGE)}, missing="none", missing_colour=BLUE),
+            Value("certificate", "Certificate left",
+                  f"{_by_exporter('nats_exporter_web_certificate_not_after_timestamp_seconds<exporter>')} - time()",
+                  "dtdurations", thresholds=watched_below("NatsExporterCertificateExpiring"),
+                  missing="no TLS", missing_colour=BLUE),
             Value("threads", "Threads", _by_exporter(f"process_threads<exporter> {own}"), "short"),
             sort=[("Exporter", False)], missing="no exporter answers",
         ),

@@ -65,6 +65,9 @@ def about(*what, good, alerts=()):
     return "\n\n".join(lines)
 
 
+COLOURS = {"warning": ORANGE, "critical": RED}
+
+
 def steps(*pairs):
     """Colours from limits on, the first one without a limit."""
     return [dashboard.Threshold(value=value, color=colour) for value, colour in pairs]
@@ -72,15 +75,15 @@ def steps(*pairs):
 
 def watched(alert):
     """The limits of an alert as steps, for values that are bad when they are high."""
-    colours = {"warning": ORANGE, "critical": RED}
-    limits = sorted((limit or JUST_ABOVE_ZERO, colours[severity]) for severity, limit in rules.limits(alert).items())
+    limits = sorted((limit or JUST_ABOVE_ZERO, COLOURS[severity]) for severity, limit in rules.limits(alert).items())
     return steps((None, GREEN), *limits)
 
 
 def watched_below(alert):
     """The limits of an alert as steps, for values that are bad when they are low."""
-    limits = rules.limits(alert)
-    return steps((None, RED), (limits["critical"], ORANGE), (limits["warning"], GREEN))
+    limits = sorted((limit, COLOURS[severity]) for severity, limit in rules.limits(alert).items())
+    ends, colours = zip(*limits)
+    return steps(*zip((None, *ends), (*colours, GREEN)))
 
 
 NONE_WANTED = steps((None, GREEN), (1, RED))

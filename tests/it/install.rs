@@ -10,6 +10,7 @@ use nats_exporter::settings::{SETTINGS, Shape};
 use nats_harness::{Cluster, newest, repository};
 use tempfile::TempDir;
 
+use super::support::authority::Authority;
 use super::support::exporter::Exporter;
 use super::support::model::Model;
 use super::support::monitor::Monitor;
@@ -210,7 +211,9 @@ fn the_configuration_of_the_packages_is_right() {
     check_config(&example);
     let folder = TempDir::new().expect("a folder");
     std::fs::write(folder.path().join("nats-password"), "secret").expect("it can be written");
-    std::fs::write(folder.path().join("nats-ca.pem"), "").expect("it can be written");
+    let authority = Authority::new();
+    std::fs::copy(authority.file("ca.pem"), folder.path().join("nats-ca.pem"))
+        .expect("it can be copied");
     let text = std::fs::read_to_string(&example).expect("the example");
     // One space, and only one, is before what is said to people.
     let is_said = |line: &str| line.starts_with("# ") && !line.starts_with("#  ");
