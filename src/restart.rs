@@ -18,6 +18,7 @@ use crate::nats::jsz::{MetaCluster, RaftGroup as _};
 use crate::scrape::Scrape;
 use crate::snapshot::{Persistence, Snapshot, Switch};
 use crate::tier::Tier;
+use crate::verdict::State;
 
 /// As long after its start a server may still be catching up, and another restart waits.
 const RECENT: Duration = Duration::from_secs(5 * 60);
@@ -238,6 +239,12 @@ struct View<'s> {
     reached: BTreeSet<&'s str>,
 }
 
+/// Whether nothing answers where the server should be. What answers with something that is no `/varz`, wants other
+/// credentials or has a certificate that is not trusted may be a server that is well.
+fn is_silent(snapshot: &Snapshot) -> bool {
+    snapshot.verdict(Tier::Base).is_some_and(|verdict| verdict.state == State::Down)
+}
+
 /// Whether a reason for the state of the persistence tier holds.
 fn says(snapshot: &Snapshot, reason: &str) -> bool {
     snapshot.verdict(Tier::Persistence).is_some_and(|verdict| verdict.holds(reason))
@@ -346,7 +353,7 @@ impl<'s> View<'s> {
         Cluster { name, meta, servers, unseen }
     }
 
-    /// Whether the server is down: it does not answer, all others do, and none of them has a route to it.
+    /// Whether the server is down: nothing answers there, all others do, and none of them has a route to it.
     fn is_down(&self, snapshot: &Snapshot) -> bool {
         let answers = |snapshot: &Snapshot| snapshot.base.varz().is_some();
         let mut others = self.servers().filter(|(_, other)| other.target != snapshot.target);
@@ -356,7 +363,7 @@ impl<'s> View<'s> {
         let reaches_more = |server: &Snapshot| {
             server.base.routez().is_some_and(|routez| routez.peers() >= answering)
         };
-        !answers(snapshot)
+        is_silent(snapshot)
             && !by_name
             && !self.servers().any(|(_, server)| reaches_more(server))
             && self.places.len() > 1
@@ -420,6 +427,8 @@ impl<'s> View<'s> {
                 }
                 unseen.extend(unseen_of_jetstream(snapshot));
                 unseen.extend(unseen_health(snapshot));
+            } else if !is_silent(snapshot) {
+                unseen.push(format!("{server} answers with something that is not readable"));
             } else if !self.is_down(snapshot) {
                 unseen
                     .push(format!("{server} does not answer, and it is not sure that it is down"));
@@ -494,8 +503,7 @@ impl<'s> View<'s> {
         let own = snapshot.own_name();
         let others = || self.servers().filter(|(other, _)| *other != at);
         let label = |(_, snapshot): (usize, &Snapshot)| snapshot.identity.server.clone();
-        restart
-            .add(Blocker::ServerDown, others().filter(|(_, s)| s.base.varz().is_none()).map(label));
+        restart.add(Blocker::ServerDown, others().filter(|(_, s)| is_silent(s)).map(label));
         let misses = |(_, s): &(usize, &Snapshot)| {
             s.base
                 .peers

@@ -295,6 +295,31 @@ async fn one_address_is_enough() {
     assert_ne!(other.code, 0);
 }
 
+/// Behind an answer that cannot be read there may be a server that is well, and has the only replica of something.
+#[tokio::test]
+async fn who_answers_with_something_else_is_not_called_down() {
+    let others = servers("2.15.1/slow-consumer/during");
+    for (what, scheme, status, body) in [
+        ("another password", "http", 401, ""),
+        ("another program", "http", 200, "<html>"),
+        ("no certificate", "https", 200, "{}"),
+    ] {
+        let varz = Recorded { status, body: body.into() };
+        let hub = Replay::start(Recording::Answers([("varz".to_owned(), varz)].into()));
+        let address = format!("127.0.0.1:{}", hub.port());
+        let mut arguments = vec!["--no-discovery".to_owned(), format!("{scheme}://{address}")];
+        arguments.extend(others.iter().map(|(_, server)| server.url()));
+        let checked = check(&arguments).await;
+        assert_eq!(checked.code, 5, "{what}: {}{}", checked.text, checked.errors);
+        let unseen = format!("Not seen: {address} answers with something that is not readable.");
+        assert!(checked.text.contains(&unseen), "{what}: {}", checked.text);
+        assert!(!checked.text.contains("is down"), "{what}: {}", checked.text);
+        arguments.splice(..0, ["restart".to_owned(), format!("--server={address}")]);
+        let checked = check(&arguments).await;
+        assert_eq!(checked.code, 5, "{what}: {}{}", checked.text, checked.errors);
+    }
+}
+
 /// From 2.14 on, only the health check tells of writes that failed.
 #[tokio::test]
 async fn who_does_not_say_how_its_streams_are_keeps_the_others_from_going() {
