@@ -196,7 +196,7 @@ pub fn judge(scrape: &Scrape) -> Vec<Cluster<'_>> {
         only.get_mut().extend(unknown);
         only.get_mut().sort_unstable();
     }
-    let judged = clusters.into_iter().map(|(name, places)| View::new(scrape, places).judge(name));
+    let judged = clusters.into_iter().map(|(name, places)| View::new(scrape, name, places).judge());
     judged.collect()
 }
 
@@ -229,7 +229,10 @@ impl Replicas {
 /// One cluster of a scrape, put together.
 struct View<'s> {
     scrape: &'s Scrape,
+    name: &'s str,
     places: Vec<usize>,
+    /// Clusters whose meta group is another one.
+    strange: BTreeSet<&'s str>,
     /// What the leader of the meta group says, with the leader's own name.
     meta: Option<(&'s str, &'s MetaCluster)>,
     streams: Vec<Replicas>,
@@ -255,9 +258,11 @@ fn stream_label(account: &str, stream: &str) -> String {
 }
 
 impl<'s> View<'s> {
-    fn new(scrape: &'s Scrape, places: Vec<usize>) -> Self {
+    fn new(scrape: &'s Scrape, name: &'s str, places: Vec<usize>) -> Self {
         let mut view = Self {
             scrape,
+            name,
+            strange: scrape.with_same_names(name),
             places,
             meta: None,
             streams: Vec::new(),
@@ -279,8 +284,8 @@ impl<'s> View<'s> {
         self.places.iter().map(move |at| (*at, &scrape.snapshots[*at]))
     }
 
-    /// The leader may be in another cluster of a supercluster. Of two that claim it, the one that more servers
-    /// name has the majority, and the scrape knows which.
+    /// The leader may be in another cluster of a supercluster, but in none that has a meta group of its own. Of two that
+    /// claim it, the one that more servers name has the majority, and the scrape knows which.
     fn find_meta(&mut self) {
         let named: Vec<&str> = self
             .servers()
@@ -289,12 +294,14 @@ impl<'s> View<'s> {
         let leaders = self.scrape.meta_leaders().filter_map(|(at, snapshot)| {
             let persistence = snapshot.persistence.as_ref()?;
             let name = persistence.own_name.as_deref()?;
-            let is_ours = self.places.contains(&at) || named.contains(&name);
-            Some((is_ours, name, persistence.running()?.meta_cluster.as_ref()?))
+            let is_here = self.places.contains(&at);
+            let is_strange = self.strange.contains(&*snapshot.identity.cluster);
+            let meta = persistence.running()?.meta_cluster.as_ref()?;
+            let followers = named.iter().filter(|named| **named == name).count();
+            (is_here || followers > 0 && !is_strange).then_some(((followers, is_here), name, meta))
         });
-        let ours = leaders.filter(|(is_ours, ..)| *is_ours).map(|(_, name, meta)| (name, meta));
-        self.meta =
-            ours.max_by_key(|(name, _)| named.iter().filter(|named| named == &name).count());
+        let strongest = leaders.max_by_key(|(strength, ..)| *strength);
+        self.meta = strongest.map(|(_, name, meta)| (name, meta));
     }
 
     fn find_streams(&mut self) {
@@ -338,7 +345,7 @@ impl<'s> View<'s> {
         (self.streams, self.leaderless) = (streams, leaderless);
     }
 
-    fn judge(self, name: &'s str) -> Cluster<'s> {
+    fn judge(self) -> Cluster<'s> {
         let unseen = self.unseen();
         let judged = self
             .servers()
@@ -350,7 +357,7 @@ impl<'s> View<'s> {
             let quorum = meta.quorum().unwrap_or(size / 2 + 1);
             Meta { leader: leader.to_owned(), current: current.max(1), size, quorum }
         });
-        Cluster { name, meta, servers, unseen }
+        Cluster { name: self.name, meta, servers, unseen }
     }
 
     /// Whether the server is down: nothing answers there, all others do, and none of them has a route to it.
@@ -395,8 +402,9 @@ impl<'s> View<'s> {
         for stranger in self.strangers() {
             unseen.push(format!("{stranger} is a server of the cluster and was not seen"));
         }
+        let joined = |s: &&Snapshot| !self.strange.contains(&*s.identity.cluster);
         let asked: BTreeSet<&str> =
-            self.scrape.snapshots.iter().filter_map(Snapshot::own_name).collect();
+            self.scrape.snapshots.iter().filter(joined).filter_map(Snapshot::own_name).collect();
         if let Some((leader, meta)) = self.meta {
             let strange: Vec<_> =
                 meta.others(leader).filter(|member| !asked.contains(&*member.name)).collect();

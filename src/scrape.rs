@@ -1,6 +1,7 @@
 //! The answers of all targets together, ready to be shown: which target speaks
 //! for which server, and which server leads the meta group.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::assets::{Assets, Claim, Pool, Source, strongest};
@@ -81,6 +82,13 @@ impl Scrape {
         self.meta_leaders.iter().map(|source| (*source, &self.snapshots[*source]))
     }
 
+    /// Clusters with a server of a name that one of `cluster` has as well. A meta group may go over several clusters, but a
+    /// name stands for one member of it, so theirs is another one.
+    #[must_use]
+    pub fn with_same_names(&self, cluster: &str) -> BTreeSet<&str> {
+        with_same_names(&self.snapshots, cluster)
+    }
+
     /// Leaves the details out that would have been shown: each counts as a request that failed because of
     /// `failure`. Returns what was made of them, which may be large.
     pub fn leave_out_details(&mut self, failure: &Failure) -> Arc<Assets> {
@@ -122,6 +130,15 @@ fn source(at: usize, snapshot: &Snapshot) -> Option<Source> {
     })
 }
 
+fn with_same_names<'s>(snapshots: &'s [Snapshot], cluster: &str) -> BTreeSet<&'s str> {
+    let is_own = |snapshot: &&Snapshot| snapshot.identity.cluster == cluster;
+    let names: BTreeSet<&str> =
+        snapshots.iter().filter(is_own).filter_map(Snapshot::own_name).collect();
+    let others = snapshots.iter().filter(|snapshot| !is_own(snapshot));
+    let same = others.filter(|other| other.own_name().is_some_and(|name| names.contains(name)));
+    same.map(|other| other.identity.cluster.as_str()).collect()
+}
+
 /// Two servers may claim to lead the meta group for some seconds of a partition. The one that
 /// more servers name has the majority; the other still calls everybody current for a while.
 fn elect_meta_leaders(snapshots: &[Snapshot]) -> Vec<usize> {
@@ -136,9 +153,12 @@ fn elect_meta_leaders(snapshots: &[Snapshot]) -> Vec<usize> {
     for (source, snapshot, own_name, _) in
         metas().filter(|(.., own_name, meta)| meta.led_by(own_name))
     {
-        let followers = metas().filter(|(.., meta)| meta.led_by(own_name)).count() as u64;
-        let claim = (Claim { since: None, progress: Some(followers) }, source);
         let cluster = snapshot.identity.cluster.as_str();
+        let strange = with_same_names(snapshots, cluster);
+        let followers = metas().filter(|(_, follower, _, meta)| {
+            meta.led_by(own_name) && !strange.contains(&*follower.identity.cluster)
+        });
+        let claim = (Claim { since: None, progress: Some(followers.count() as u64) }, source);
         match claims.iter_mut().find(|(other, _)| *other == cluster) {
             Some((_, same)) => same.push(claim),
             None => claims.push((cluster, vec![claim])),

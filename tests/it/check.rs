@@ -320,6 +320,106 @@ async fn who_answers_with_something_else_is_not_called_down() {
     }
 }
 
+/// A recording with other words in its answers.
+fn reworded(recording: &Recording, words: &[(&str, &str)]) -> Recording {
+    let Recording::Answers(mut answers) = recording.clone() else { panic!("it answered") };
+    for answer in answers.values_mut() {
+        let mut text = String::from_utf8(answer.body.to_vec()).expect("it is text");
+        for (old, new) in words {
+            text = text.replace(old, new);
+        }
+        answer.body = text.into();
+    }
+    Recording::Answers(answers)
+}
+
+/// A recording of a server that says something else of its meta group.
+fn with_meta(recording: Recording, change: impl Fn(&mut Value)) -> Recording {
+    let Recording::Answers(mut answers) = recording else { panic!("it answered") };
+    for (_, answer) in answers.iter_mut().filter(|(question, _)| question.starts_with("jsz")) {
+        let mut body: Value = serde_json::from_slice(&answer.body).expect("JSON");
+        change(&mut body["meta_cluster"]);
+        answer.body = body.to_string().into();
+    }
+    Recording::Answers(answers)
+}
+
+/// What a check says of two clusters, by name.
+async fn check_two(east: &[Replay], west: &[Replay], first: &str) -> [Value; 2] {
+    let target = |cluster: &'static str| {
+        move |server: &Replay| format!("  - {{url: \"{}\", cluster: {cluster}}}\n", server.url())
+    };
+    let mut targets: Vec<_> = east.iter().map(target("east")).collect();
+    targets.extend(west.iter().map(target("west")));
+    if first == "west" {
+        targets.rotate_left(east.len());
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("exporter.yaml");
+    std::fs::write(&file, format!("targets:\n{}", targets.concat())).unwrap();
+    let config = format!("--config.file={}", file.display());
+    let checked = check(&["--no-discovery", "--output=json", &config]).await;
+    let document: Value = serde_json::from_str(&checked.text).expect(&checked.errors);
+    let [east, west] = [0, 1].map(|at| document["clusters"][at].clone());
+    assert_eq!([&east["name"], &west["name"]], ["east", "west"], "{document:#}");
+    [east, west]
+}
+
+/// Many clusters call their servers nats-0, nats-1 and nats-2.
+#[tokio::test]
+async fn clusters_whose_servers_have_the_same_names_are_not_mixed_up() {
+    let scene = Recording::servers(&Path::new(FIXTURES).join("2.15.1/slow-consumer/during"));
+    let east: Vec<Recording> = scene.into_values().map(older).collect();
+    // Processes of their own.
+    let ids: Vec<String> = east
+        .iter()
+        .map(|server| server.json("varz").unwrap()["server_id"].as_str().unwrap().to_owned())
+        .collect();
+    let other_ids: Vec<String> = ids.iter().map(|id| id.to_lowercase()).collect();
+    let words: Vec<(&str, &str)> =
+        ids.iter().map(String::as_str).zip(other_ids.iter().map(String::as_str)).collect();
+    let west: Vec<Recording> = east.iter().map(|server| reworded(server, &words)).collect();
+    let start = |servers: &[Recording]| -> Vec<Replay> {
+        servers.iter().cloned().map(Replay::start).collect()
+    };
+
+    // n1 leads in both, and one member of the east is behind.
+    let mut behind = east.clone();
+    behind[0] = with_meta(behind[0].clone(), |meta| meta["replicas"][1]["current"] = false.into());
+    let (one, other) = (start(&behind), start(&west));
+    for first in ["east", "west"] {
+        let [east, west] = check_two(&one, &other, first).await;
+        assert_eq!([&east["meta"]["current"], &west["meta"]["current"]], [2, 3], "{first} first");
+        let answers = |cluster: &Value| {
+            [0, 1, 2].map(|at| cluster["servers"][at]["restart"]["answer"].clone())
+        };
+        assert_eq!(answers(&east), ["unsafe", "unsafe", "safe"], "{east:#}");
+        assert_eq!(answers(&west), ["safe", "safe", "safe"], "{west:#}");
+    }
+
+    // The leader of the east does not answer about JetStream, and that of the west is none of its own.
+    let Recording::Answers(mut silent) = east[0].clone() else { panic!("it answered") };
+    silent.retain(|question, _| !question.starts_with("jsz"));
+    let [silent, _] = check_two(
+        &start(&[vec![Recording::Answers(silent)], east[1..].to_vec()].concat()),
+        &other,
+        "east",
+    )
+    .await;
+    assert_eq!(silent["meta"], Value::Null, "{silent:#}");
+
+    // n2 is cut off from the others in the east and claims to lead, and leads in the west.
+    let swap = [("\"n1\"", "\"n?\""), ("\"n2\"", "\"n1\""), ("\"n?\"", "\"n2\"")];
+    let west: Vec<Recording> = west.iter().map(|server| reworded(server, &swap)).collect();
+    let mut cut_off = east;
+    cut_off[1] = with_meta(cut_off[1].clone(), |meta| {
+        meta["leader"] = "n2".into();
+        meta["replicas"][1]["current"] = true.into();
+    });
+    let [east, west] = check_two(&start(&cut_off), &start(&west), "east").await;
+    assert_eq!([&east["meta"]["leader"], &west["meta"]["leader"]], ["n1", "n2"], "{east:#}");
+}
+
 /// From 2.14 on, only the health check tells of writes that failed.
 #[tokio::test]
 async fn who_does_not_say_how_its_streams_are_keeps_the_others_from_going() {
