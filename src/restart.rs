@@ -16,7 +16,7 @@ use crate::discovery::Status;
 use crate::nats::healthz::Check;
 use crate::nats::jsz::{MetaCluster, RaftGroup as _};
 use crate::scrape::Scrape;
-use crate::snapshot::{Persistence, Snapshot, Switch};
+use crate::snapshot::{Persistence, Snapshot, Switch, value};
 use crate::tier::Tier;
 use crate::verdict::State;
 
@@ -101,6 +101,8 @@ pub enum Note {
     IsDown,
     /// The server has switched its JetStream off.
     MendsNothing,
+    /// The server could not write to its disk. At its start it tries again, and switches its JetStream off when that fails.
+    CannotWrite,
 }
 
 impl Note {
@@ -111,6 +113,9 @@ impl Note {
             Self::IsDown => "it is down, and to start it costs nothing",
             Self::MendsNothing => {
                 "a restart mends nothing before the cause is gone: its JetStream has switched itself off"
+            }
+            Self::CannotWrite => {
+                "a restart mends nothing before its disk can be written, and may switch its JetStream off"
             }
         }
     }
@@ -251,6 +256,12 @@ fn is_silent(snapshot: &Snapshot) -> bool {
 /// Whether a reason for the state of the persistence tier holds.
 fn says(snapshot: &Snapshot, reason: &str) -> bool {
     snapshot.verdict(Tier::Persistence).is_some_and(|verdict| verdict.holds(reason))
+}
+
+/// Whether the server says that something could not be written to its disk.
+fn write_failed(snapshot: &Snapshot) -> bool {
+    let health = snapshot.persistence.as_ref().and_then(|p| value(p.health.as_ref()));
+    health.is_some_and(|health| health.write_failed)
 }
 
 fn stream_label(account: &str, stream: &str) -> String {
@@ -461,6 +472,8 @@ impl<'s> View<'s> {
         }
         if says(snapshot, "switched_off") {
             restart.note = Some(Note::MendsNothing);
+        } else if write_failed(snapshot) {
+            restart.note = Some(Note::CannotWrite);
         }
         self.judge_own(at, snapshot, &mut restart);
         // One that does not answer need not stay because of others; whether it may go is not known anyway.

@@ -69,6 +69,8 @@ pub struct Health {
     checked: [Option<Checked>; 4],
     /// Failing accounts, streams and consumers, sorted; from 2.10.
     pub failing: Vec<FailingAsset>,
+    /// Whether something could not be written to the disk, as the text of an error says; from 2.14.
+    pub write_failed: bool,
 }
 
 impl Health {
@@ -204,7 +206,7 @@ pub async fn ask_all(client: &impl Ask, version: Version) -> Result<Health, Fail
     let dialect = Dialect::of(version);
     let path = if dialect == Dialect::Plain { "/healthz" } else { "/healthz?details=true" };
     let mut wide = ask(client, path).await?;
-    let mut health = Health::default();
+    let mut health = Health { write_failed: wide.write_failed, ..Health::default() };
     if wide.passed() {
         health.passed(Check::Assets, &wide);
         return Ok(health);
@@ -254,6 +256,8 @@ struct Exchange {
     body: Body,
     /// The streams and the like among the errors of the body, which are not there any more.
     failing: Vec<FailingAsset>,
+    /// Whether one of the errors is a failed write.
+    write_failed: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -304,11 +308,14 @@ impl Exchange {
             ));
         }
         // There can be tens of thousands, so what is to be done with all of them is done here.
+        let texts = body.errors.iter().filter_map(|named| named.error.as_ref());
+        let write_failed = texts.chain(&body.error).any(|text| text.contains("write error"));
         let assets: Vec<Named>;
         (assets, body.errors) = body.errors.into_iter().partition(Named::is_of_asset);
         let mut failing: Vec<_> = assets.into_iter().map(|named| named.asset).collect();
         failing.sort();
-        Ok(Self { status: answer.status, seconds: answer.elapsed.as_secs_f64(), body, failing })
+        let (status, seconds) = (answer.status, answer.elapsed.as_secs_f64());
+        Ok(Self { status, seconds, body, failing, write_failed })
     }
 
     fn passed(&self) -> bool {
@@ -347,7 +354,8 @@ mod tests {
     #[test]
     fn a_walk_answers_everything_up_to_where_it_stopped() {
         let body = Body::default();
-        let answer = Exchange { status: 503, seconds: 0.5, body, failing: Vec::new() };
+        let failing = Vec::new();
+        let answer = Exchange { status: 503, seconds: 0.5, body, failing, write_failed: false };
         let mut health = Health::default();
         health.stopped_at(Check::Meta, &answer);
         let ok = |check| health.get(check).map(|checked| checked.ok);
@@ -404,6 +412,21 @@ mod tests {
         let answer = read(200, off).unwrap(); // 2.10.19
         assert!(!answer.passed() && answer.jetstream_off());
         assert!(read(200, r#"{"status":"ok"}"#).unwrap().passed());
+    }
+
+    #[test]
+    fn failed_writes_are_told_by_the_text() {
+        let says = |text: &str| {
+            let body = format!(
+                r#"{{"status":"error","errors":[{{"type":"STREAM","account":"A","stream":"S","error":"{text}"}}]}}"#
+            );
+            read(503, &body).unwrap().write_failed
+        };
+        // A full disk of a clustered and of a standalone server, and a store that was deleted.
+        assert!(says("JetStream stream 'A > S' is not current: stream write error: store"));
+        assert!(says("JetStream stream 'A > S' write error: write 3.blk: no space left on device"));
+        assert!(says("JetStream stream 'A > S' is not current: node write error: open 2.blk"));
+        assert!(!says("JetStream stream 'A > S' is not current: group node unhealthy"));
     }
 
     /// Says the same to every question.

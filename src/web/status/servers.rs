@@ -8,7 +8,7 @@ use std::fmt::{self, Formatter};
 use super::cluster::write_name;
 use super::escaped::{Escaped, Name, Probe};
 use super::sign;
-use crate::report::words::duration;
+use crate::report::words::{capital, duration};
 use crate::report::{Against, Cluster, Server, Tier};
 
 /// The table of a cluster's servers. `number` is its place on the page.
@@ -88,9 +88,8 @@ fn write_restart(f: &mut Formatter<'_>, server: &Server, number: usize) -> fmt::
     if let Some(sentence) = sentence {
         write!(f, "<p>{sentence}</p>")?;
     }
-    if sign::is_switched_off(server) {
-        let breaks = if server.restart.answer == "safe" { "breaks nothing more and " } else { "" };
-        write!(f, "<p>A restart {breaks}mends nothing before the cause is gone.</p>")?;
+    if let Some(note) = server.restart.note {
+        write!(f, "<p>{}.</p>", Escaped(&capital(note)))?;
     }
     let own: Vec<&Against> = server.restart.of("server").collect();
     write_list(f, &own, |f, against| write_against(f, against))?;

@@ -46,15 +46,13 @@ pub(super) fn of_cluster(cluster: &Cluster) -> Sign<'_> {
     Sign { class: if hollow { "hollow" } else { cluster.restart }, word: answer(cluster.restart) }
 }
 
-/// The sign of a server, and a sentence that goes with it.
+/// The sign of a server, and a sentence that goes with it where no note does.
 pub(super) fn of_server(server: &Server) -> (Sign<'static>, Option<&'static str>) {
     let sign = |class, word| Sign { class, word };
     match server.restart.answer {
-        "safe" if server.base.state == "down" => (
-            sign("hollow", "SAFE TO START"),
-            Some("It does not answer, and no other server reaches it: a start takes nothing away."),
-        ),
+        "safe" if server.base.state == "down" => (sign("hollow", "SAFE TO START"), None),
         "safe" if is_switched_off(server) => (sign("hollow", "SAFE, BUT NO CURE YET"), None),
+        "safe" if server.restart.note.is_some() => (sign("hollow", "SAFE"), None),
         "safe" if is_unwell(server) => (
             sign("hollow", "SAFE"),
             Some("A restart breaks nothing more. Whether it helps: see what to do first."),
@@ -66,7 +64,7 @@ pub(super) fn of_server(server: &Server) -> (Sign<'static>, Option<&'static str>
 }
 
 /// Whether its JetStream has switched itself off, and would do so again.
-pub(super) fn is_switched_off(server: &Server) -> bool {
+fn is_switched_off(server: &Server) -> bool {
     let reasons = server.persistence.iter().flat_map(|tier| &tier.reasons);
     reasons.into_iter().any(|why| why.reason == "switched_off")
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::report::advice::{Advice, Trouble};
 use crate::report::{Against, Cluster, MayRestart, SCHEMA, Server, Tier, Why};
-use crate::restart::Meta;
+use crate::restart::{Meta, Note};
 
 /// A name that tries everything.
 const HOSTILE: &str = "\"><script>alert('1')</script>&amp;\u{202e}\u{1b}[2J\n";
@@ -129,6 +129,7 @@ fn a_cluster_that_is_well_says_so_first() {
 fn a_cluster_in_trouble_says_what_to_do_and_what_not_before_it_lists_the_servers() {
     let mut off = server("n1");
     off.persistence = Some(tier("down", &["switched_off"]));
+    off.restart.note = Some(Note::MendsNothing.as_str());
     let mut other = server("n2");
     other.restart = MayRestart {
         answer: "unsafe",
@@ -155,7 +156,7 @@ fn a_cluster_in_trouble_says_what_to_do_and_what_not_before_it_lists_the_servers
             "Against a restart of any server it would hurt ( n1 and 2 more )",
             "Not seen, and could be against it n3 was not seen",
             "DOWN switched_off What it means.",
-            "SAFE, BUT NO CURE YET A restart breaks nothing more and mends nothing before the cause",
+            "SAFE, BUT NO CURE YET A restart mends nothing before the cause is gone",
             "DO NOT RESTART it would hurt ( ORDERS and 2 more ) What is said above",
         ],
     );
@@ -185,16 +186,27 @@ fn what_cannot_be_told_is_no_yes() {
 }
 
 #[test]
+fn a_server_that_cannot_write_is_not_plainly_safe() {
+    let mut full = server("n1");
+    full.persistence = Some(tier("degraded", &["assets_unhealthy"]));
+    full.restart.note = Some(Note::CannotWrite.as_str());
+    let page = shown(vec![cluster("C1", vec![full])]);
+    says(&page, &["SAFE A restart mends nothing before its disk can be written, and may switch"]);
+    assert!(!page.contains("Whether it helps"), "{page}");
+}
+
+#[test]
 fn a_server_that_is_down_may_be_started() {
     let mut down = server("n2");
     down.base = tier("down", &["unreachable"]);
     down.persistence = Some(tier("unknown", &["server_unreachable"]));
     (down.version, down.uptime_seconds) = (None, None);
+    down.restart.note = Some(Note::IsDown.as_str());
     let mut one_down = cluster("C1", vec![server("n1"), down.clone()]);
     one_down.advice.troubles = vec![trouble("base", "n2 is down")];
     (one_down.base, one_down.persistence) = ("down", Some("unknown"));
     let page = shown(vec![one_down]);
-    says(&page, &["This follows from the other tier: begin there.", "SAFE TO START It does not"]);
+    says(&page, &["This follows from the other tier: begin there.", "SAFE TO START It is down"]);
     assert!(page.contains("<strong class=\"sign hollow\">SAFE - one"), "{page}");
 
     let mut all_down = cluster("C1", vec![down]);
