@@ -103,6 +103,8 @@ pub enum Note {
     MendsNothing,
     /// The server could not write to its disk. At its start it tries again, and switches its JetStream off when that fails.
     CannotWrite,
+    /// The server does not take connections yet; JetStream may be recovering.
+    Starting,
 }
 
 impl Note {
@@ -117,6 +119,7 @@ impl Note {
             Self::CannotWrite => {
                 "a restart mends nothing before its disk can be written, and may switch its JetStream off"
             }
+            Self::Starting => "it is starting, and a restart begins anew",
         }
     }
 }
@@ -253,9 +256,9 @@ fn is_silent(snapshot: &Snapshot) -> bool {
     snapshot.verdict(Tier::Base).is_some_and(|verdict| verdict.state == State::Down)
 }
 
-/// Whether a reason for the state of the persistence tier holds.
-fn says(snapshot: &Snapshot, reason: &str) -> bool {
-    snapshot.verdict(Tier::Persistence).is_some_and(|verdict| verdict.holds(reason))
+/// Whether a reason for the state of a tier holds.
+fn says(snapshot: &Snapshot, tier: Tier, reason: &str) -> bool {
+    snapshot.verdict(tier).is_some_and(|verdict| verdict.holds(reason))
 }
 
 /// Whether the server says that something could not be written to its disk.
@@ -470,10 +473,12 @@ impl<'s> View<'s> {
         if self.is_down(snapshot) {
             return Restart { note: Some(Note::IsDown), against: Vec::new(), all_seen: true };
         }
-        if says(snapshot, "switched_off") {
+        if says(snapshot, Tier::Persistence, "switched_off") {
             restart.note = Some(Note::MendsNothing);
         } else if write_failed(snapshot) {
             restart.note = Some(Note::CannotWrite);
+        } else if says(snapshot, Tier::Base, "starting") {
+            restart.note = Some(Note::Starting);
         }
         self.judge_own(at, snapshot, &mut restart);
         // One that does not answer need not stay because of others; whether it may go is not known anyway.
@@ -540,10 +545,15 @@ impl<'s> View<'s> {
             (Blocker::JetstreamSwitchedOff, "switched_off"),
             (Blocker::AssetsUnhealthy, "assets_unhealthy"),
         ] {
-            restart.add(blocker, others().filter(|(_, s)| says(s, reason)).map(label));
+            restart.add(
+                blocker,
+                others().filter(|(_, s)| says(s, Tier::Persistence, reason)).map(label),
+            );
         }
-        let leaderless =
-            self.servers().filter(|(_, s)| says(s, "consumer_without_leader")).map(label);
+        let leaderless = self
+            .servers()
+            .filter(|(_, s)| says(s, Tier::Persistence, "consumer_without_leader"))
+            .map(label);
         restart.add(Blocker::ConsumerWithoutLeader, leaderless);
         if let Some((leader, meta)) = self.meta {
             let behind = meta.members(leader).filter(|m| m.behind() && Some(m.name) != own);

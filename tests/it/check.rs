@@ -420,6 +420,33 @@ async fn clusters_whose_servers_have_the_same_names_are_not_mixed_up() {
     assert_eq!([&east["meta"]["leader"], &west["meta"]["leader"]], ["n1", "n2"], "{east:#}");
 }
 
+/// A store that is large takes minutes to be read, and a restart begins anew.
+#[tokio::test]
+async fn who_is_starting_is_not_to_be_restarted() {
+    let mut servers = servers("2.15.1/slow-consumer/during");
+    let recording = Recording::servers(&Path::new(FIXTURES).join("2.15.1/slow-consumer/during"));
+    let Recording::Answers(mut answers) = older(recording["n3"].clone()) else {
+        panic!("it answered")
+    };
+    let text = r#"{"status":"error","errors":[{"type":"CONNECTION","error":"failed to be ready for connections after 1ms: server"}]}"#;
+    for (_, answer) in answers.iter_mut().filter(|(question, _)| question.starts_with("healthz")) {
+        *answer = Recorded { status: 500, body: text.into() };
+    }
+    let varz = answers.get_mut("varz").expect("it is recorded");
+    let mut body: Value = serde_json::from_slice(&varz.body).unwrap();
+    body["total_connections"] = 0.into();
+    varz.body = body.to_string().into();
+    servers[2].1.play(Recording::Answers(answers)).await;
+    let mut arguments =
+        vec!["restart".to_owned(), "--server=n3".to_owned(), "--no-discovery".to_owned()];
+    arguments.extend(servers.iter().map(|(_, server)| server.url()));
+    let checked = check(&arguments).await;
+    assert_eq!(checked.code, 5, "{}{}", checked.text, checked.errors);
+    assert!(checked.text.contains("base degraded: starting"), "{}", checked.text);
+    let note = "restart UNKNOWN: it is starting, and a restart begins anew";
+    assert!(checked.text.contains(note), "{}", checked.text);
+}
+
 /// From 2.14 on, only the health check tells of writes that failed.
 #[tokio::test]
 async fn who_does_not_say_how_its_streams_are_keeps_the_others_from_going() {
