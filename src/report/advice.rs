@@ -62,14 +62,14 @@ pub const BASE: &[Step] = &[
         reasons: &["isolated"],
         wrong: "without a route to any other server",
         first: "Look at the network between the cluster ports, at the cluster's name and at its credentials.",
-        avoid: "Do not restart it: its clients still reach each other, and a restart hides the cause.",
+        avoid: "Do not restart: clients of the same server still reach each other, and a restart hides the cause.",
         runbook: "NatsBaseServerIsolated",
     },
     Step {
         reasons: &["unreadable"],
         wrong: "answering with something that is not readable",
         first: "Look at the address, the credentials and the certificate of the target.",
-        avoid: "Do not restart it for that: nothing is known to be wrong with the server.",
+        avoid: "Do not restart for that: nothing is known to be wrong with NATS.",
         runbook: "NatsExporterEndpointFailing",
     },
     Step {
@@ -82,22 +82,22 @@ pub const BASE: &[Step] = &[
     Step {
         reasons: &["draining"],
         wrong: "in lame duck mode",
-        first: "Wait until it has ended; somebody has told it to.",
-        avoid: "Do not stop another one before this one is back.",
+        first: "Wait until that has ended; somebody has asked for it.",
+        avoid: "Do not stop another one before all are back.",
         runbook: "NatsBaseServerNotReady",
     },
     Step {
         reasons: &["starting"],
         wrong: "starting, and taking no clients yet",
-        first: "Wait: a large store takes its time. Its log says how far it is.",
-        avoid: "Do not restart it: it would begin anew.",
+        first: "Wait: a large store takes its time. The log says how much is done.",
+        avoid: "Do not restart: that begins anew.",
         runbook: "NatsBaseServerNotReady",
     },
     Step {
         reasons: &["slow_consumers"],
         wrong: "cutting connections that do not read fast enough",
         first: "Look in /connz?sort=pending for the clients that do not keep up.",
-        avoid: "Do not restart it: the clients would only be slow elsewhere.",
+        avoid: "Do not restart for that: the clients would only be slow elsewhere.",
         runbook: "NatsBaseSlowClients",
     },
 ];
@@ -106,9 +106,9 @@ pub const BASE: &[Step] = &[
 pub const PERSISTENCE: &[Step] = &[
     Step {
         reasons: &["switched_off"],
-        wrong: "running with its JetStream switched off by itself",
-        first: "Read its log for the cause (full disk, I/O error, permission) and mend that. Then restart this one server.",
-        avoid: "Do not restart it before that, and do not restart others: core messaging works on all of them.",
+        wrong: "running, but JetStream has switched itself off there",
+        first: "Read the log for the cause (full disk, I/O error, permission) and mend that. Then restart only where that was, one server at a time.",
+        avoid: "Do not restart before that, and do not restart others: core messaging works on all of them.",
         runbook: "NatsJetStreamDisabledOnServer",
     },
     Step {
@@ -120,17 +120,17 @@ pub const PERSISTENCE: &[Step] = &[
     },
     Step {
         reasons: &["jsz_unavailable"],
-        wrong: "not saying how its JetStream is",
-        first: "Look at its disk and its log: a lock or the storage hangs.",
-        avoid: "Do not restart it for that: whether it holds the only copy of something cannot be seen.",
+        wrong: "not saying how JetStream is",
+        first: "Look at the disk and the log: a lock or the storage hangs.",
+        avoid: "Do not restart for that: who holds the only copy of something cannot be seen.",
         runbook: "NatsJetStreamNotAnswering",
     },
     // A full store is why streams have no leader, when both are so and no server is missing, of which the base tier tells.
     Step {
         reasons: &["storage_full"],
-        wrong: "at the limit of its file storage, so that streams refuse messages",
+        wrong: "at the limit of file storage, so that streams refuse messages",
         first: "Delete or purge what is not needed, or raise the limit.",
-        avoid: "Do not restart it: the storage stays full.",
+        avoid: "Do not restart for that: the storage stays full.",
         runbook: "NatsJetStreamStorageHigh",
     },
     Step {
@@ -142,9 +142,9 @@ pub const PERSISTENCE: &[Step] = &[
     },
     Step {
         reasons: &["messages_lost"],
-        wrong: "missing messages of a stream because of damage to its store",
+        wrong: "missing messages of a stream because of a damaged store",
         first: "Look at the disk. A replica elsewhere may have them: compare before anything is removed.",
-        avoid: "Do not restart it: what can still be read may be needed.",
+        avoid: "Do not restart: what can still be read may be needed.",
         runbook: "NatsJetStreamMessagesLost",
     },
     Step {
@@ -170,23 +170,23 @@ pub const PERSISTENCE: &[Step] = &[
     },
     Step {
         reasons: &["meta_unhealthy", "assets_unhealthy"],
-        wrong: "calling itself unwell: not current, or with streams or consumers that are not",
-        first: "Ask it which: /healthz?details=true.",
-        avoid: "Do not restart it before it had some minutes to catch up.",
+        wrong: "failing the health check: not current, or with streams or consumers that are not",
+        first: "Ask which: /healthz?details=true.",
+        avoid: "Do not restart before there were some minutes to catch up.",
         runbook: "NatsJetStreamHealthCheckFailing",
     },
     Step {
         reasons: &["draining", "recovering"],
-        wrong: "on its way in or out",
+        wrong: "on the way in or out",
         first: "Wait: a large store takes its time.",
-        avoid: "Do not restart it, and do not stop another one.",
+        avoid: "Do not restart, and do not stop another one.",
         runbook: "NatsBaseServerNotReady",
     },
     Step {
         reasons: &["off_unclear", "unverified"],
-        wrong: "not saying whether its JetStream is well",
-        first: "Look at its log and ask /healthz and /jsz by hand.",
-        avoid: "Do not take it for well.",
+        wrong: "not saying whether JetStream is well",
+        first: "Look at the log and ask /healthz and /jsz by hand.",
+        avoid: "Do not take that for well.",
         runbook: "NatsJetStreamNotAnswering",
     },
 ];
@@ -229,6 +229,15 @@ fn worst(tier: Tier, steps: &[Step], cluster: &Cluster<'_>) -> Option<Trouble> {
 mod tests {
     use super::*;
     use crate::verdict::{BaseReason, PersistenceReason};
+
+    /// The same words stand behind the name of one server and those of three.
+    #[test]
+    fn what_is_wrong_is_told_of_any_number_of_servers() {
+        for step in BASE.iter().chain(PERSISTENCE) {
+            let mut words = step.wrong.split(|c: char| !c.is_alphabetic());
+            assert!(!words.any(|word| ["it", "its"].contains(&word)), "{}", step.wrong);
+        }
+    }
 
     #[test]
     fn every_reason_has_a_step_and_every_step_a_page() {

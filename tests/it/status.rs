@@ -129,7 +129,7 @@ async fn a_hanging_jsz_does_not_delay_the_page() {
     let sentences = [
         "Base tier: core messaging OK on 1 of 1",
         "Persistence tier: JetStream UNKNOWN on 1 of 1",
-        "n1 (1 of 1) is not saying how its JetStream is.",
+        "n1 (1 of 1) is not saying how JetStream is.",
         "Not seen, and could be against it",
         "/jsz of n1 does not answer",
         "OK Asked now. UNKNOWN jsz_unavailable",
