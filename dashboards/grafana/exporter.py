@@ -55,7 +55,7 @@ def _believable(board):
             about(
                 "Exporters that Prometheus can scrape, and those that it cannot.",
                 good="0 that do not answer. One that does not answer says nothing about NATS.",
-                alerts=["NatsExporterDown", "NatsExporterAbsent"],
+                alerts=["NatsExporterDown", "NatsExporterAbsent", "NatsJetStreamNotWatched"],
             ),
             Query(f"sum(min by (instance) (up{{{EXPORTERS}}}))", "answer"),
             Query(f"sum(min by (instance) (up{{{EXPORTERS}}}) == bool 0)", "do not",

@@ -198,7 +198,7 @@ def persistence_states(title, width, scope, legend):
             good="ok everywhere. DOWN here with ok in the base tier means that clients of core messaging are served: a "
                  "restart would throw them off.",
             alerts=["NatsJetStreamDisabledOnServer", "NatsJetStreamMetaQuorumLost", "NatsJetStreamNotAnswering",
-                    "NatsJetStreamHealthCheckFailing"],
+                    "NatsJetStreamHealthCheckFailing", "NatsJetStreamNotWatched"],
         ),
         Query(queries.persistence_state(scope), legend),
         states=STATES,
