@@ -242,6 +242,28 @@ async fn without_jetstream_and_without_streams(open: &Open) {
     open.ask(&prometheus, &[]).await;
 }
 
+/// An exporter with a web configuration file, which is scraped over TLS.
+async fn behind_tls(open: &Open) {
+    let authority = Authority::new();
+    authority.sign("server", "127.0.0.1");
+    let tls = "tls_server_config: {cert_file: server.pem, key_file: server.key}\n";
+    let file = authority.write("web.yml", tls);
+    let exporter = crate::support::exporter::Exporter::start(&[
+        format!("--web.config.file={}", file.display()),
+        "http://127.0.0.1:1".to_owned(),
+    ]);
+    let config = format!(
+        "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n  \
+         - job_name: nats-exporter\n    scheme: https\n    tls_config: {{ca_file: {:?}}}\n    \
+         static_configs: [{{targets: [\"{}\"]}}]\n",
+        authority.file("ca.pem"),
+        exporter.address()
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let prometheus = Prometheus::start_with(folder.path(), &config).await.unwrap();
+    open.ask(&prometheus, &["Exporters, web", "Exporters, certificate"]).await;
+}
+
 /// A panel that shows nothing in any situation is a defect, and so is a query that Prometheus refuses.
 #[tokio::test]
 async fn every_query_is_answered_in_some_situation() {
@@ -254,6 +276,7 @@ async fn every_query_is_answered_in_some_situation() {
         without_jetstream_and_without_streams(&open),
         what_no_real_server_could_be_made_to_say(&open),
         a_name_in_dns(&open),
+        behind_tls(&open),
     );
     let open = open.0.into_inner();
     assert!(open.is_empty(), "nothing was answered to {} queries: {open:#?}", open.len());
