@@ -254,9 +254,9 @@ async fn behind_tls(open: &Open) {
     ]);
     let config = format!(
         "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n  \
-         - job_name: nats-exporter\n    scheme: https\n    tls_config: {{ca_file: {:?}}}\n    \
+         - job_name: nats-exporter\n    scheme: https\n    tls_config: {{ca_file: \"{}\"}}\n    \
          static_configs: [{{targets: [\"{}\"]}}]\n",
-        authority.file("ca.pem"),
+        authority.file("ca.pem").display(),
         exporter.address()
     );
     let folder = tempfile::tempdir().unwrap();
