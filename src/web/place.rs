@@ -232,7 +232,7 @@ impl Place {
             }
             true
         });
-        Answering { request, place: Arc::clone(self) }
+        Answering(Claim { request, place: Arc::clone(self) })
     }
 
     /// Changes what is known of a request that is being answered; `change` says whether that is to be told.
@@ -292,23 +292,20 @@ impl Drop for Place {
 }
 
 /// A request that is being answered, until it is dropped.
-pub(super) struct Answering {
-    request: u64,
-    place: Arc<Place>,
-}
+pub(super) struct Answering(Claim);
 
 impl Answering {
     /// What the connection keeps its place by, if the request turns out to be a scrape.
     pub(super) fn claim(&self) -> Claim {
-        Claim { request: self.request, place: Arc::clone(&self.place) }
+        self.0.clone()
     }
 
     /// Notes that the client has room for more of the answer.
     pub(super) fn taken(&self) {
-        if !self.place.is_shared() {
+        if !self.0.place.is_shared() {
             return;
         }
-        self.place.change(self.request, |request| {
+        self.0.place.change(self.0.request, |request| {
             // Only the first time is waited for; the later ones move an end that is looked at when it comes.
             request.taken.replace(Instant::now()).is_none()
         });
@@ -350,16 +347,16 @@ impl Drop for Kept {
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.place.phase.send_if_modified(|phase| {
+        self.0.place.phase.send_if_modified(|phase| {
             if let Phase::Busy(requests) = phase {
-                requests.remove(&self.request);
+                requests.remove(&self.0.request);
                 if requests.is_empty() {
                     *phase = Phase::Idle(Instant::now());
                 }
             }
             matches!(phase, Phase::Idle(_))
         });
-        self.place.tell_if_displaceable();
+        self.0.place.tell_if_displaceable();
     }
 }
 

@@ -4,8 +4,7 @@
 use std::sync::Arc;
 
 use hyper::header::{
-    CONTENT_SECURITY_POLICY, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
-    X_FRAME_OPTIONS,
+    CONTENT_SECURITY_POLICY, HeaderValue, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use hyper::{HeaderMap, StatusCode};
 
@@ -54,7 +53,7 @@ impl Policy {
     pub(super) async fn admit(&self, headers: &HeaderMap, peer: Peer) -> Result<(), Reply> {
         if self.rate.as_ref().is_some_and(|bucket| !bucket.take()) {
             self.counts.rate_limited.add();
-            return Err(later(
+            return Err(reply::later(
                 StatusCode::TOO_MANY_REQUESTS,
                 "There are more requests than rate_limit allows.",
             ));
@@ -68,9 +67,10 @@ impl Policy {
                 self.counts.unauthorized.add();
                 Err(unauthorized())
             }
-            Verdict::Busy => {
-                Err(later(StatusCode::SERVICE_UNAVAILABLE, "Too many passwords are being checked."))
-            }
+            Verdict::Busy => Err(reply::later(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Too many passwords are being checked.",
+            )),
         }
     }
 
@@ -95,11 +95,5 @@ fn unauthorized() -> Reply {
         reply::text(StatusCode::UNAUTHORIZED, "This needs the name and the password of a user.");
     let challenge = HeaderValue::from_static("Basic realm=\"nats-exporter\", charset=\"UTF-8\"");
     reply.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-    reply
-}
-
-fn later(status: StatusCode, sentence: &str) -> Reply {
-    let mut reply = reply::text(status, sentence);
-    reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     reply
 }

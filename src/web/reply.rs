@@ -1,6 +1,8 @@
 //! Answers, and the headers that tell what they are.
 
-use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue};
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, RETRY_AFTER,
+};
 use hyper::{Response, StatusCode};
 
 use super::body::Pieces;
@@ -23,6 +25,13 @@ pub(super) fn text(status: StatusCode, sentences: impl Into<String>) -> Reply {
     sentences.push('\n');
     let mut reply = ok("text/plain; charset=utf-8", Pieces::new(sentences));
     *reply.status_mut() = status;
+    reply
+}
+
+/// Sentences for a client that is turned away now and may come again in a second.
+pub(super) fn later(status: StatusCode, sentences: impl Into<String>) -> Reply {
+    let mut reply = text(status, sentences);
+    reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     reply
 }
 

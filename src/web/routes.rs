@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use hyper::body::Body;
-use hyper::header::{ALLOW, CONTENT_ENCODING, HeaderValue, RETRY_AFTER, VARY};
+use hyper::header::{ALLOW, CONTENT_ENCODING, HeaderValue, VARY};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use tokio::task;
@@ -233,7 +233,10 @@ impl<B: Backend> Routes<B> {
         }
         // Threads that wait for each other would take the place of those that write answers.
         let Some(permit) = self.reloads.enter(1, None) else {
-            return later("The configuration is being reloaded.".to_owned());
+            return reply::later(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The configuration is being reloaded.",
+            );
         };
         let backend = Arc::clone(&self.backend);
         let work = move || {
@@ -273,13 +276,10 @@ fn refuse(refused: &Refused) -> Reply {
 }
 
 fn too_many(limit: usize) -> Reply {
-    later(format!("{limit} scrapes are under way, which is as many as --web.max-requests allows."))
-}
-
-fn later(sentence: String) -> Reply {
-    let mut reply = reply::text(StatusCode::SERVICE_UNAVAILABLE, sentence);
-    reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    reply
+    reply::later(
+        StatusCode::SERVICE_UNAVAILABLE,
+        format!("{limit} scrapes are under way, which is as many as --web.max-requests allows."),
+    )
 }
 
 fn too_large(limit: u64) -> Reply {
